@@ -1,0 +1,178 @@
+"""What streams and servers have in common: an engine, a socket, its addresses, and hooks whose errors are contained."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from socket import socket as Socket
+from typing import Any, Final
+
+from pants.engine import Engine
+
+log = logging.getLogger("pants")
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "<not set>"
+
+
+UNSET: Final = _Unset()
+
+
+class Channel:
+    """The base of `pants.Stream` and `pants.Server`.
+
+    An exception that leaves one of a channel's ``on_*`` hooks is passed to its `on_error`; one that leaves `on_error`
+    or `on_close` is logged. Neither harms the engine or other channels.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_attended", "_closed", "_local", "_remote", "engine", "socket")
+
+    engine: Engine
+    socket: Socket | None
+
+    def __init__(self, engine: Engine | None) -> None:
+        if engine is None:
+            engine = Engine.instance()
+        elif not isinstance(engine, Engine):
+            raise TypeError(f"engine is a pants.engine.Engine, not {engine!r}")
+        self.engine = engine
+        self.socket = None
+        self._closed = False
+        self._attended = False  # waiting in the engine's attention
+        self._local: Any = UNSET
+        self._remote: Any = UNSET
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._state()}>"
+
+    def _state(self) -> str:
+        return "closed" if self._closed else "open"
+
+    @property
+    def closed(self) -> bool:
+        """Whether the channel has closed; `on_close` has been called then, or is being called."""
+        return self._closed
+
+    def fileno(self) -> int:
+        """The descriptor of the channel's socket, or -1 where it has none."""
+        return -1 if self.socket is None else self.socket.fileno()
+
+    # --- Addresses ----------------------------------------------------------------------------------------------
+
+    @property
+    def local_address(self) -> Any:
+        """The local address, as `socket.getsockname` gives it, or None (manual: "local_address").
+
+        It can be set to any value, and is back to its default when deleted. After the channel has closed it keeps its
+        last value.
+        """
+        return self._ask("getsockname") if self._local is UNSET else self._local
+
+    @local_address.setter
+    def local_address(self, value: Any) -> None:
+        self._local = value
+
+    @local_address.deleter
+    def local_address(self) -> None:
+        self._local = UNSET
+
+    @property
+    def remote_address(self) -> Any:
+        """The peer's address, as `socket.getpeername` gives it, or None (manual: "remote_address").
+
+        It can be set to any value, and is back to its default when deleted. After the channel has closed it keeps its
+        last value.
+        """
+        return self._ask("getpeername") if self._remote is UNSET else self._remote
+
+    @remote_address.setter
+    def remote_address(self, value: Any) -> None:
+        self._remote = value
+
+    @remote_address.deleter
+    def remote_address(self) -> None:
+        self._remote = UNSET
+
+    def _ask(self, method: str) -> Any:
+        if self.socket is None:
+            return None
+        try:
+            return getattr(self.socket, method)()
+        except OSError:
+            return None
+
+    def _keep_addresses(self) -> None:
+        """Remember the addresses, for the socket is about to be closed and on_close() may ask."""
+        self._local = self.local_address
+        self._remote = self.remote_address
+
+    # --- Hooks --------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the channel."""
+        raise NotImplementedError
+
+    def on_close(self) -> None:
+        """Called once, last, after the channel has closed (manual: "on_close")."""
+
+    def on_error(self, exception: Exception) -> None:
+        """Called with an exception for which there is no hook of its own, one raised in a hook among them.
+
+        By default, logs the exception and closes the channel (manual: "on_error").
+        """
+        self._log_and_close("An error", exception)
+
+    def _log_and_close(self, what: str, exception: Exception) -> None:
+        log.error("%s on %r: %s", what, self, exception, exc_info=exception)
+        self.close()
+
+    def call(self, hook: Callable[..., object], *args: Any) -> None:
+        """Run a hook of this channel; what it raises goes to `on_error`."""
+        engine = self.engine
+        outer = engine.current
+        engine.current = self
+        try:
+            hook(*args)
+        except Exception as exception:
+            self.contain(exception)
+        finally:
+            engine.current = outer
+
+    def contain(self, exception: Exception) -> None:
+        """Pass an exception that left a hook to `on_error`."""
+        try:
+            self.on_error(exception)
+        except Exception:
+            log.exception("on_error of %r failed, on %r", self, exception)
+            self.close()
+        # The traceback leads to frames that lead back to the channel, a cycle where a caller keeps the exception.
+        exception.__traceback__ = None
+
+    def _call_on_close(self) -> None:
+        try:
+            self.on_close()
+        except Exception:
+            log.exception("on_close of %r failed", self)
+
+    # --- For the engine -----------------------------------------------------------------------------------------
+
+    def _attend_soon(self) -> None:
+        """Have `_attend` called from the loop before it waits again."""
+        if not self._attended:
+            self._attended = True
+            self.engine.attend(self._attend)
+
+    def _attend(self) -> None:
+        raise NotImplementedError
+
+    def suspend(self) -> None:
+        """Be left alone: one of the hooks is running, and it polls."""
+
+    def resume(self) -> None:
+        """The hook that polled is going on."""
+
+    def abort(self) -> None:
+        """Close without sending what is queued; the engine is closing."""
+        self.close()

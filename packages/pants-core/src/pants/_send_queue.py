@@ -1,0 +1,236 @@
+"""What a stream has still to send: bytes, slices of files, and the point at which TLS begins.
+
+A queue is a plain list, so that the common case (one bytes object, taken whole by the kernel) costs next to nothing;
+`Stream` handles that case itself and comes here for the rest.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from typing import Any, Final, Protocol
+
+from pants.errors import FileShrunk
+
+# Small pieces are joined up to this size, so that a burst of them costs one system call and one segment.
+JOIN_SIZE: Final = 65536
+# What is read from a file at once where the kernel cannot send from it directly.
+CHUNK_SIZE: Final = 65536
+# What one channel may send in one go before others have their turn.
+TURN_SIZE: Final = 4 * 1024 * 1024
+
+
+class Sending(Protocol):
+    """The part of a socket that is needed here."""
+
+    def send(self, data: Any, /) -> int: ...
+
+    def fileno(self) -> int: ...
+
+
+class StartTLS:
+    """What is behind it in a queue is sent once the TLS handshake is over."""
+
+
+class FileSlice:
+    """A part of a file: of a descriptor of our own (a duplicate), or of a file object that has none.
+
+    Args:
+        sfile: A file object opened in binary mode, or anything with ``fileno()`` that leads to a regular file.
+        nbytes: The number of bytes; 0 for all from ``offset`` on.
+        offset: From the start of the file, in bytes.
+
+    Raises:
+        TypeError: ``sfile`` is not a file object, or one of text; a number is not an int.
+        ValueError: A number is negative or beyond the end of the file; the descriptor is not of a regular file; the
+            file object is closed.
+    """
+
+    __slots__ = ("_fd", "_file", "offset", "size")
+
+    def __init__(self, sfile: Any, nbytes: int, offset: int) -> None:
+        for name, value in (("nbytes", nbytes), ("offset", offset)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} is a number of bytes, not {value!r}")
+            if value < 0:
+                raise ValueError(f"{name} is 0 or more, not {value}")
+        self._fd = -1
+        self._file: Any = None
+        fd = _descriptor(sfile)
+        if fd is None:
+            end = self._open_object(sfile, nbytes, offset)
+        else:
+            end = self._open_descriptor(sfile, fd)
+        if offset + nbytes > end:
+            self.close()
+            raise ValueError(f"the file ends at byte {end}, before the {offset + nbytes} that were asked for")
+        self.offset = offset
+        self.size = nbytes or end - offset
+
+    def _open_descriptor(self, sfile: Any, fd: int) -> int:
+        if isinstance(sfile, (io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)) and sfile.writable():
+            sfile.flush()  # what the caller wrote to it belongs to the file
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{sfile!r} is not a regular file; read from it and use write()")
+        self._fd = os.dup(fd)
+        return status.st_size
+
+    def _open_object(self, sfile: Any, nbytes: int, offset: int) -> int:
+        if isinstance(sfile, io.TextIOBase):
+            raise TypeError(f"{sfile!r} holds text; a stream sends bytes, so open the file in binary mode")
+        if not callable(getattr(sfile, "read", None)):
+            raise TypeError(f"sfile is an open file, not {sfile!r}")
+        self._file = sfile
+        if hasattr(sfile, "seekable") and sfile.seekable():
+            return int(sfile.seek(0, os.SEEK_END))
+        if offset or not nbytes:
+            raise ValueError(f"{sfile!r} cannot seek, so its size must be given as nbytes, and offset left at 0")
+        return nbytes
+
+    def send_to(self, sock: Sending) -> int | None:
+        """Have the kernel send from the file.
+
+        Returns:
+            The number of bytes it took, or None where the file has no descriptor.
+
+        Raises:
+            FileShrunk: The file has ended before its time.
+            OSError: As of `os.sendfile`.
+        """
+        if self._fd < 0:
+            return None
+        sent = os.sendfile(sock.fileno(), self._fd, self.offset, min(self.size, TURN_SIZE))
+        self._advance(sent)
+        return sent
+
+    def read(self) -> bytes:
+        """The next piece.
+
+        Raises:
+            FileShrunk: The file has ended before its time.
+            TypeError: The file object gave something that is not bytes.
+        """
+        wanted = min(self.size, CHUNK_SIZE)
+        if self._fd >= 0:
+            data = os.pread(self._fd, wanted, self.offset)
+        else:
+            if self._file.seekable():
+                self._file.seek(self.offset)
+            data = self._file.read(wanted)
+            if not isinstance(data, bytes):
+                raise TypeError(f"{self._file!r} gave {type(data).__name__}, not bytes")
+        self._advance(len(data))
+        return data
+
+    def _advance(self, count: int) -> None:
+        if not count and self.size:
+            raise FileShrunk(f"a file ended {self.size} bytes before the size that it had when it was queued")
+        self.offset += count
+        self.size -= count
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._file = None
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+Item = bytes | memoryview | FileSlice | StartTLS
+
+
+def _descriptor(sfile: Any) -> int | None:
+    """The descriptor of a file object, or None."""
+    try:
+        fd = sfile.fileno()
+    except (AttributeError, io.UnsupportedOperation):
+        return None
+    return fd if isinstance(fd, int) and fd >= 0 else None
+
+
+def queued_size(queue: list[Item]) -> int:
+    """The number of bytes in a queue."""
+    total = 0
+    for item in queue:
+        if isinstance(item, FileSlice):
+            total += item.size
+        elif not isinstance(item, StartTLS):
+            total += len(item)
+    return total
+
+
+def clear(queue: list[Item]) -> None:
+    """Drop everything in a queue."""
+    for item in queue:
+        if isinstance(item, FileSlice):
+            item.close()
+    queue.clear()
+
+
+def send_from(queue: list[Item], sock: Sending, *, kernel_files: bool) -> None:
+    """Send from the head of a queue until it is empty, TLS is to begin, or a turn's worth has gone.
+
+    Args:
+        queue: What was sent is taken out of it.
+        sock: A socket that does not block.
+        kernel_files: Whether the kernel may send from files directly; not over TLS.
+
+    Raises:
+        OSError: As of `socket.send`: BlockingIOError (or `ssl.SSLWantWriteError`) when the socket takes no more.
+        FileShrunk: A file ended early. Its slice has been taken out.
+    """
+    budget = TURN_SIZE
+    while queue and budget > 0:
+        item = queue[0]
+        if isinstance(item, StartTLS):
+            return
+        if isinstance(item, FileSlice):
+            budget -= _send_file(queue, item, sock, kernel_files)
+        else:
+            budget -= _send_bytes(queue, sock)
+
+
+def _send_file(queue: list[Item], item: FileSlice, sock: Sending, kernel_files: bool) -> int:
+    sent = 0
+    try:
+        if item.size:
+            taken = item.send_to(sock) if kernel_files else None
+            if taken is None:
+                queue.insert(0, item.read())
+            else:
+                sent = taken
+    except (FileShrunk, TypeError):
+        item.size = 0
+        raise
+    finally:
+        if not item.size:
+            queue.remove(item)
+            item.close()
+    return sent
+
+
+def _send_bytes(queue: list[Item], sock: Sending) -> int:
+    item = queue[0]
+    if len(queue) > 1 and len(item) < JOIN_SIZE:  # type: ignore[arg-type]
+        item = _join(queue)
+    sent = sock.send(item)
+    if sent < len(item):  # type: ignore[arg-type]
+        queue[0] = memoryview(item)[sent:]  # type: ignore[arg-type]
+    else:
+        del queue[0]
+    return sent
+
+
+def _join(queue: list[Item]) -> bytes | memoryview:
+    """Make the small pieces at the head into one, which stands in their place: a partial send goes on from it."""
+    size = count = 0
+    for item in queue:
+        if isinstance(item, (FileSlice, StartTLS)) or size + len(item) > JOIN_SIZE:
+            break
+        size += len(item)
+        count += 1
+    if count > 1:
+        queue[:count] = [b"".join(queue[:count])]  # type: ignore[arg-type]
+    return queue[0]  # type: ignore[return-value]

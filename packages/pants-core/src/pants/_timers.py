@@ -1,0 +1,227 @@
+"""Timers: what is run on the next turn, on every turn, after a time, and again and again.
+
+The delayed ones wait in a heap of ``(deadline, number, timer)`` tuples. A cancelled one stays in it, emptied, until
+its time comes or until such entries are more than half of the heap, which is then rebuilt: cancelling costs O(1)
+amortised, scheduling and firing O(log n).
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+log = logging.getLogger("pants")
+
+_heappush = heapq.heappush
+
+# Seconds: some 30 million years. It keeps NaN, infinities and integers too large for a float out of the heap.
+LONGEST = 1e15
+
+# Below this many entries a rebuild saves nothing worth having.
+_SMALL_HEAP = 64
+
+
+def check_callable(function: object) -> None:
+    """Raise the TypeError of every method that takes a function to call later."""
+    if not callable(function):
+        raise TypeError(f"a timer needs a callable, not {function!r}; pass the function itself, uncalled")
+
+
+def check_seconds(value: float, name: str, *, zero: bool) -> None:
+    """Raise unless ``value`` is a finite number of seconds, above zero or (with ``zero``) not below it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} is a number of seconds, not {value!r}")
+    if not 0 <= value <= LONGEST or (value == 0 and not zero):
+        limit = "0 or more" if zero else "above 0 (loop() runs on every turn)"
+        raise ValueError(f"{name} is a finite number of seconds, {limit}, not {value!r}")
+
+
+class Timer:
+    """A scheduled call. Calling the timer cancels it; doing so again, or after it has run, does nothing."""
+
+    __slots__ = ("args", "function", "kwargs", "timers")
+
+    def __init__(
+        self, timers: Timers | None, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.timers = timers  # only the delayed ones have a heap to count in
+        self.function: Callable[..., object] | None = function
+        self.args = args
+        self.kwargs = kwargs
+
+    def __call__(self) -> None:
+        """Cancel, and let go of the function and its arguments at once."""
+        if self.function is not None:
+            timers = self.timers
+            self.finish()
+            if timers is not None:
+                timers.count_cancelled()
+
+    def finish(self) -> None:
+        """Let go of everything; the timer will not run (again)."""
+        self.function = self.timers = None
+        self.args = self.kwargs = ()  # type: ignore[assignment]
+
+    def run(self) -> None:
+        """Make the call; what it raises is logged."""
+        function = self.function
+        if function is not None:
+            try:
+                function(*self.args, **self.kwargs)
+            except Exception:
+                log.exception("A timer failed: %r", function)
+
+
+class Cycle(Timer):
+    """A timer that goes back into the heap for each run, ``interval`` seconds after its last deadline."""
+
+    __slots__ = ("interval",)
+
+    def __init__(
+        self,
+        timers: Timers,
+        interval: float,
+        function: Callable[..., object],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        super().__init__(timers, function, args, kwargs)
+        self.interval = interval
+
+
+class Timers:
+    """All timers of one engine."""
+
+    __slots__ = ("_callbacks", "_cancelled", "_clock", "_count", "_heap", "_loops", "halted")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._count = 0  # the second item of each entry: equal deadlines run in the order of scheduling
+        self._cancelled = 0
+        self.halted = False  # set to leave run_turn() after the call that is being made
+        self._callbacks: deque[Timer] = deque()
+        self._loops: list[Timer] = []
+
+    def callback(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Timer:
+        """Run once, on the next turn."""
+        check_callable(function)
+        timer = Timer(None, function, args, kwargs)
+        self._callbacks.append(timer)
+        return timer
+
+    def loop(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Timer:
+        """Run on every turn."""
+        check_callable(function)
+        timer = Timer(None, function, args, kwargs)
+        self._loops.append(timer)
+        return timer
+
+    def defer(
+        self, delay: float, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Timer:
+        """Run once, ``delay`` seconds from now."""
+        # The common case in one comparison; whatever fails it is looked at closely.
+        if not (delay.__class__ is float and 0.0 <= delay <= LONGEST):
+            check_seconds(delay, "delay", zero=True)
+        if not callable(function):
+            check_callable(function)
+        timer = Timer(self, function, args, kwargs)
+        self._count = count = self._count + 1
+        _heappush(self._heap, (self._clock() + delay, count, timer))
+        return timer
+
+    def cycle(
+        self, interval: float, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Timer:
+        """Run every ``interval`` seconds, first ``interval`` seconds from now."""
+        check_seconds(interval, "interval", zero=False)
+        check_callable(function)
+        timer = Cycle(self, interval, function, args, kwargs)
+        self._push(self._clock() + interval, timer)
+        return timer
+
+    def _push(self, deadline: float, timer: Timer) -> None:
+        self._count += 1
+        _heappush(self._heap, (deadline, self._count, timer))
+
+    def count_cancelled(self) -> None:
+        """Note that an entry of the heap is empty now; drop all such where they are the greater part."""
+        self._cancelled = cancelled = self._cancelled + 1
+        if cancelled > _SMALL_HEAP and cancelled * 2 > len(self._heap):
+            # In place, for run_due() may be at work on this very list.
+            self._heap[:] = [entry for entry in self._heap if entry[2].function is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
+
+    def run_turn(self) -> None:
+        """Run the callbacks scheduled before this turn, the loops, and the delayed timers that are due."""
+        for _ in range(len(self._callbacks)):
+            if not self._callbacks or self.halted:  # a nested poll() may have taken the rest
+                return
+            timer = self._callbacks.popleft()
+            timer.run()
+            timer.finish()
+        if self._loops:
+            for timer in tuple(self._loops):
+                if self.halted:
+                    return
+                timer.run()
+            self._loops = [timer for timer in self._loops if timer.function is not None]
+        if self._heap:
+            self._run_due(self._clock())
+
+    def _run_due(self, now: float) -> None:
+        heap = self._heap
+        pop = heapq.heappop
+        while heap and heap[0][0] <= now and not self.halted:
+            deadline, _, timer = pop(heap)
+            function = timer.function
+            if function is None:
+                self._cancelled -= 1
+            elif isinstance(timer, Cycle):
+                self._run_cycle(deadline, timer)
+            else:
+                args, kwargs = timer.args, timer.kwargs
+                timer.function = timer.timers = None  # has run: cancelling it from inside is nothing
+                timer.args = timer.kwargs = ()  # type: ignore[assignment]
+                try:
+                    function(*args, **kwargs)
+                except Exception:
+                    log.exception("A timer failed: %r", function)
+
+    def _run_cycle(self, deadline: float, timer: Cycle) -> None:
+        # Back into the heap before the call, so that it stays scheduled whatever leaves the call, and so that a cancel
+        # from inside finds it in the heap like any other. Deadlines that have passed meanwhile are skipped, the rhythm
+        # is kept.
+        interval = timer.interval
+        late = self._clock() - deadline
+        self._push(deadline + interval * (late // interval + 1), timer)
+        timer.run()
+
+    def next_in(self) -> float | None:
+        """Seconds until something is to run; 0 if it is due, None if nothing is scheduled.
+
+        Loops do not count: they run on each turn, but do not cause one.
+        """
+        if self._callbacks:
+            return 0.0
+        heap = self._heap
+        while heap:
+            if heap[0][2].function is not None:
+                return max(0.0, heap[0][0] - self._clock())
+            heapq.heappop(heap)
+            self._cancelled -= 1
+        return None
+
+    def clear(self) -> None:
+        """Drop everything."""
+        for timer in [*self._callbacks, *self._loops, *(entry[2] for entry in self._heap)]:
+            timer.finish()
+        self._callbacks.clear()
+        self._loops.clear()
+        self._heap.clear()
+        self._cancelled = 0

@@ -1,0 +1,148 @@
+"""TLS options: what ``ssl_options`` may be, and the `ssl.SSLContext` made of it (manual: "startSSL", "SSL")."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+SSLOptions = Mapping[str, Any] | ssl.SSLContext
+
+_KEYS = frozenset(
+    {
+        "alpn_protocols",
+        "ca_certs",
+        "cert_reqs",
+        "certfile",
+        "ciphers",
+        "do_handshake_on_connect",
+        "keyfile",
+        "password",
+        "server_hostname",
+        "server_side",
+        "ssl_version",
+        "suppress_ragged_eofs",
+    }
+)
+
+
+class TLSSettings(NamedTuple):
+    """What a handshake needs to know."""
+
+    context: ssl.SSLContext
+    server_side: bool
+    server_hostname: str | None
+    suppress_ragged_eofs: bool
+
+    def wrap(self, sock: Any, host: str | None = None) -> ssl.SSLSocket:
+        """Put TLS around a connected socket that does not block; the handshake is still to be made."""
+        hostname = None if self.server_side else self.server_hostname or host
+        return self.context.wrap_socket(
+            sock,
+            server_side=self.server_side,
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=self.suppress_ragged_eofs,
+            server_hostname=hostname,
+        )
+
+    def check_name(self, host: str | None) -> None:
+        """Raise ValueError where the peer's name is to be verified and neither the options nor ``host`` tell it."""
+        if not self.server_side and self.context.check_hostname and not (self.server_hostname or host):
+            raise ValueError(
+                "the peer's certificate is to be verified, but there is no host name to hold it against; "
+                "give server_hostname in ssl_options, or turn verification off there by cert_reqs=ssl.CERT_NONE"
+            )
+
+
+def settings(options: SSLOptions, *, server_side: bool, is_server: bool = False) -> TLSSettings:
+    """Read ``ssl_options``.
+
+    Args:
+        options: A dict (it is not kept) or an `ssl.SSLContext`.
+        server_side: Which end this is, where the options do not say.
+        is_server: Whether the options are for a listening `Server`, which cannot be the other end.
+
+    Raises:
+        TypeError: ``options`` is neither, or has unknown keys.
+        ValueError: ``do_handshake_on_connect`` is true; a server's ``server_side`` is false; a server has no certificate.
+        OSError, ssl.SSLError: A file cannot be read or is not what it should be.
+    """
+    if isinstance(options, ssl.SSLContext):
+        if options.protocol == ssl.PROTOCOL_TLS_CLIENT:
+            if is_server:
+                raise ValueError("this SSLContext is for clients; make one with ssl.PROTOCOL_TLS_SERVER")
+            server_side = False
+        elif options.protocol == ssl.PROTOCOL_TLS_SERVER:
+            server_side = True
+        return TLSSettings(options, server_side, None, True)
+    if not isinstance(options, Mapping):
+        raise TypeError(f"ssl_options is a dict or an ssl.SSLContext, not {options!r}")
+    unknown = sorted(str(key) for key in options if key not in _KEYS)
+    if unknown:
+        raise TypeError(f"ssl_options knows no {', '.join(unknown)}; it knows {', '.join(sorted(_KEYS))}")
+    if options.get("do_handshake_on_connect"):
+        raise ValueError("do_handshake_on_connect must be False: Pants makes the handshake without blocking")
+    if "ssl_version" in options:
+        warnings.warn(
+            "ssl_version is ignored: the best version that both ends have is used; "
+            "to restrict it, pass an ssl.SSLContext",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+    server_side = bool(options.get("server_side", server_side))
+    if is_server and not server_side:
+        raise ValueError("server_side must be True for a Server")
+    hostname = options.get("server_hostname")
+    if hostname is not None and not isinstance(hostname, str):
+        raise TypeError(f"server_hostname is a str, not {hostname!r}")
+    context = _server_context(options) if server_side else _client_context(options)
+    return TLSSettings(context, server_side, hostname, bool(options.get("suppress_ragged_eofs", True)))
+
+
+def _server_context(options: Mapping[str, Any]) -> ssl.SSLContext:
+    if not options.get("certfile"):
+        raise ValueError("the server side of TLS needs a certificate; give certfile (and keyfile) in ssl_options")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=options.get("ca_certs"))
+    _configure(context, options)
+    if options.get("cert_reqs") is not None:
+        context.verify_mode = ssl.VerifyMode(options["cert_reqs"])
+    return context
+
+
+def _client_context(options: Mapping[str, Any]) -> ssl.SSLContext:
+    verify = options.get("cert_reqs", ssl.CERT_REQUIRED)
+    verify = ssl.CERT_REQUIRED if verify is None else ssl.VerifyMode(verify)
+    simple = not any(options.get(key) for key in ("ca_certs", "certfile", "keyfile", "ciphers", "alpn_protocols"))
+    if simple:
+        return _common_client_context(verify)
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=options.get("ca_certs"))
+    _configure(context, options)
+    _set_verification(context, verify)
+    return context
+
+
+@functools.cache
+def _common_client_context(verify: ssl.VerifyMode) -> ssl.SSLContext:
+    # Reading the system's certificates takes tens of milliseconds, too long to be done for each connection.
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
+    _set_verification(context, verify)
+    return context
+
+
+def _set_verification(context: ssl.SSLContext, verify: ssl.VerifyMode) -> None:
+    if verify is ssl.CERT_NONE:
+        context.check_hostname = False  # the ssl module refuses the one without the other
+    context.verify_mode = verify
+
+
+def _configure(context: ssl.SSLContext, options: Mapping[str, Any]) -> None:
+    if options.get("certfile"):
+        context.load_cert_chain(options["certfile"], options.get("keyfile"), options.get("password"))
+    elif options.get("keyfile"):
+        raise ValueError("ssl_options has a keyfile without a certfile")
+    if options.get("ciphers"):
+        context.set_ciphers(options["ciphers"])
+    if options.get("alpn_protocols"):
+        context.set_alpn_protocols(list(options["alpn_protocols"]))

@@ -1,0 +1,457 @@
+"""Asynchronous event processing and timer scheduling (manual: "pants.engine").
+
+One turn of an engine (`Engine.poll`): timers that are due, then what channels left for the loop (`Engine.attend`), a
+wait in the poller, and the events found there, each handed to the handler of its descriptor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pants._pollers import ERROR, HANGUP, READ, WRITE, Epoll, Kqueue, Poller, Select, best_poller
+from pants._timers import Timer, Timers, check_callable, check_seconds
+
+if TYPE_CHECKING:
+    from pants._channel import Channel
+    from pants._linger import Linger
+
+__all__ = ["ERROR", "HANGUP", "READ", "WRITE", "Engine", "Epoll", "Kqueue", "Poller", "Select"]
+
+Handler = Callable[[int], object]
+SignalHandler = Callable[[int, FrameType | None], Any] | int | None
+
+
+class Engine:
+    """The asynchronous engine: an event loop with timers (manual: "Engine").
+
+    Most programs use the global engine, `Engine.instance`. Others can be made, one for each thread at most that runs
+    one; a channel belongs to the engine given to its constructor. All methods but `call_from_thread` are for the
+    engine's own thread.
+
+    Args:
+        poller: What to wait with, an object that follows the `Poller` protocol. By default the best of epoll, kqueue
+            and select that the platform has.
+
+    Raises:
+        TypeError: ``poller`` does not follow the protocol.
+
+    Example:
+        >>> from pants import Engine
+        >>> engine = Engine()
+        >>> cancel = engine.defer(0.01, print, "this is printed")
+        >>> cancel = engine.defer(0.02, engine.stop)
+        >>> engine.start()
+        this is printed
+        >>> engine.close()
+    """
+
+    _instance: ClassVar[Engine | None] = None
+    _clock: Callable[[], float] = staticmethod(time.monotonic)
+
+    def __init__(self, poller: Poller | None = None) -> None:
+        if poller is not None and not isinstance(poller, Poller):
+            raise TypeError(f"poller is an object with the methods of pants.engine.Poller, not {poller!r}")
+        self._poller = best_poller() if poller is None else poller
+        self._timers = Timers(self._clock)
+        self._handlers: dict[int, Handler] = {}
+        self._attention: deque[Callable[[], object]] = deque()
+        self._thread_calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._batch: list[tuple[int, int]] = []
+        # The channel one of whose hooks is running: what it writes is sent right after its event, and a nested poll()
+        # keeps out of it.
+        self.current: Channel | None = None
+        self.lingering: dict[int, Linger] = {}
+        # The time of this turn, on the engine's clock, in seconds: for what need not be more exact than a turn.
+        self.time = self._clock()
+        self._turning = False
+        self._started = False
+        self._stopped = False
+        self._interrupted = False
+        self._closed = False
+        self._signalled = False
+        self._signals: dict[int, SignalHandler] = {}
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_reader, False)
+        os.set_blocking(self._wake_writer, False)
+        self.watch(self._wake_reader, READ, self._on_wake)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "running" if self._started else "idle"
+        return f"<{type(self).__name__} {state}, {type(self._poller).__name__}, {len(self._handlers) - 1} descriptors>"
+
+    @classmethod
+    def instance(cls) -> Engine:
+        """Return the global engine, made when first asked for (manual: "Engine.instance")."""
+        engine = Engine._instance
+        if engine is None or engine._closed:
+            engine = Engine._instance = cls()
+        return engine
+
+    # --- The loop ---------------------------------------------------------------------------------------------
+
+    def start(self, poll_timeout: float | None = 0.2) -> None:
+        """Run until `stop` is called, or until something is raised that is no `Exception` (manual: "Engine.start").
+
+        In the main thread, Ctrl-C raises KeyboardInterrupt from here once the running hook has returned; pressed again
+        it raises inside the hook. The engine can be started again after either.
+
+        Args:
+            poll_timeout: The longest wait of one turn, in seconds, and so the longest pause between two runs of a
+                `loop`; None for no limit. Events and timers end a wait whatever it is.
+
+        Raises:
+            RuntimeError: The engine is running already, or closed.
+        """
+        self._check_open()
+        check_poll_timeout(poll_timeout)
+        if self._started or self._turning:
+            raise RuntimeError("The engine is running already; to wait inside a hook, call poll() repeatedly")
+        self._started = True
+        self._stopped = False
+        try:
+            with self._listening_to_signals():
+                while not self._stopped:
+                    self.poll(poll_timeout)
+                    if self._interrupted:
+                        raise KeyboardInterrupt
+        finally:
+            self._started = self._stopped = False
+            self._interrupted = self._timers.halted = False
+
+    def stop(self) -> None:
+        """Make `start` return when the turn under way is over; without a running `start`, do nothing."""
+        if self._started:
+            self._stopped = True
+
+    def poll(self, poll_timeout: float | None) -> None:
+        """Make one turn: run timers, wait for events, pass them on (manual: "Engine.poll").
+
+        It may be called inside a hook, to wait there for something: the channel whose hook is running is not entered
+        again before that hook returns.
+
+        Args:
+            poll_timeout: The longest time to wait for an event, in seconds; 0 does not wait, None has no limit.
+
+        Raises:
+            RuntimeError: The engine is closed.
+            TypeError, ValueError: ``poll_timeout`` is not a number of seconds, 0 or more.
+        """
+        if poll_timeout.__class__ is not float:
+            check_poll_timeout(poll_timeout)
+        if self._closed:
+            self._check_open()
+        if self._turning:
+            self._poll_nested(poll_timeout)
+            return
+        self._turning = True
+        try:
+            self._turn(poll_timeout)
+        finally:
+            self._turning = False
+            self.current = None
+
+    def _turn(self, poll_timeout: float | None) -> None:
+        timers = self._timers
+        timers.run_turn()
+        if self._attention:
+            self._attend_all()
+        if self._attention or self._interrupted or self._stopped:
+            poll_timeout = 0.0
+        elif (delay := timers.next_in()) is not None and (poll_timeout is None or delay < poll_timeout):
+            poll_timeout = delay
+        batch = self._batch = self._poller.poll(poll_timeout)
+        self.time = self._clock()
+        if self._interrupted:
+            return
+        handlers = self._handlers
+        for fd, events in batch:
+            handler = handlers.get(fd)
+            if handler is not None:
+                handler(events)
+        if self._attention:
+            self._attend_all()
+
+    def _poll_nested(self, poll_timeout: float | None) -> None:
+        channel, batch = self.current, self._batch
+        if channel is not None:
+            channel.suspend()
+        self.current = None
+        try:
+            self._turn(poll_timeout)
+        finally:
+            self._batch = batch
+            self.current = channel
+            if channel is not None:
+                channel.resume()
+
+    def _attend_all(self) -> None:
+        # Only what was left so far: what is added meanwhile waits for the next turn, or two channels that write to
+        # each other would keep the loop here.
+        attention = self._attention
+        for _ in range(len(attention)):
+            if attention and not self._interrupted:  # a nested poll() may have taken the rest
+                attention.popleft()()
+
+    # --- Timers -----------------------------------------------------------------------------------------------
+
+    def callback(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> Callable[[], None]:
+        """Run ``function(*args, **kwargs)`` once, on the next turn (manual: "Engine.callback").
+
+        Returns:
+            A callable that cancels the callback.
+
+        Raises:
+            TypeError: ``function`` is not callable.
+        """
+        timer = self._timers.callback(function, args, kwargs)
+        if not self._turning:
+            self._wake()
+        return timer
+
+    def loop(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> Callable[[], None]:
+        """Run ``function(*args, **kwargs)`` on every turn (manual: "Engine.loop").
+
+        A loop does not cause turns: where nothing else happens, they are ``poll_timeout`` apart (see `start`).
+
+        Returns:
+            A callable that cancels the loop.
+
+        Raises:
+            TypeError: ``function`` is not callable.
+        """
+        timer = self._timers.loop(function, args, kwargs)
+        if not self._turning:
+            self._wake()
+        return timer
+
+    def defer(self, delay: float, function: Callable[..., object], *args: Any, **kwargs: Any) -> Callable[[], None]:
+        """Run ``function(*args, **kwargs)`` once, after a time (manual: "Engine.defer").
+
+        Args:
+            delay: Seconds, 0 or more.
+
+        Returns:
+            A callable that cancels it.
+
+        Raises:
+            TypeError: ``function`` is not callable, or ``delay`` is not a number.
+            ValueError: ``delay`` is negative or not finite.
+        """
+        timer = self._timers.defer(delay, function, args, kwargs)
+        if not self._turning:
+            self._wake()
+        return timer
+
+    def cycle(
+        self, interval: float, function: Callable[..., object], *args: Any, **kwargs: Any
+    ) -> Callable[[], None]:
+        """Run ``function(*args, **kwargs)`` every ``interval`` seconds (manual: "Engine.cycle").
+
+        A cycle keeps its rhythm. Where the loop was held up longer than an interval, the runs that were missed are
+        skipped, not made up for.
+
+        Args:
+            interval: Seconds, above 0.
+
+        Returns:
+            A callable that cancels the cycle.
+
+        Raises:
+            TypeError: ``function`` is not callable, or ``interval`` is not a number.
+            ValueError: ``interval`` is not above 0, or not finite.
+        """
+        timer = self._timers.cycle(interval, function, args, kwargs)
+        if not self._turning:
+            self._wake()
+        return timer
+
+    # --- Threads, signals, other loops --------------------------------------------------------------------------
+
+    def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
+        """Run ``function(*args)`` in the engine's thread, at once; may be called from any thread, and in any signal handler.
+
+        Calls are made in the order in which they were asked for. What one raises is logged, as with a timer.
+
+        Raises:
+            TypeError: ``function`` is not callable.
+            RuntimeError: The engine is closed.
+        """
+        check_callable(function)
+        self._check_open()
+        self._thread_calls.append((function, args))
+        self._wake()
+
+    def add_signal_handler(self, signum: int, function: Callable[..., object], *args: Any) -> Callable[[], None]:
+        """Run ``function(*args)`` in the loop when the process gets the signal ``signum``.
+
+        Unlike in a handler of the `signal` module, everything may be done there. The last handler given for a signal
+        is the one that is run.
+
+        Returns:
+            A callable that puts back what was there before.
+
+        Raises:
+            ValueError: This is not the main thread, or there is no such signal.
+            TypeError: ``function`` is not callable.
+        """
+        check_callable(function)
+        self._check_open()
+
+        def arrived(_signum: int, _frame: FrameType | None) -> None:
+            self.call_from_thread(function, *args)
+
+        previous = signal.signal(signum, arrived)
+        self._signals.setdefault(signum, previous)
+
+        def cancel() -> None:
+            if signal.getsignal(signum) is arrived:
+                signal.signal(signum, self._signals.pop(signum))
+
+        return cancel
+
+    def fileno(self) -> int | None:
+        """A descriptor that turns readable when `poll` has events to pass on, for another loop to watch.
+
+        That loop calls ``poll(0)`` when it turns readable, and when `time_to_timer` has passed. Whatever is scheduled or
+        written outside `poll` makes it readable too. None where the poller has no such descriptor (select): then
+        ``poll(0)`` is to be called by a timer.
+        """
+        return self._poller.fileno()
+
+    def time_to_timer(self) -> float | None:
+        """Seconds until a timer is due, 0.0 if one is due now, None if none is scheduled; loops do not count."""
+        return 0.0 if self._attention else self._timers.next_in()
+
+    def _wake(self) -> None:
+        """Make the poller return, now or the next time."""
+        if not self._signalled:
+            self._signalled = True
+            # A full pipe wakes as well; a closed one belongs to a closed engine.
+            with contextlib.suppress(OSError):
+                os.write(self._wake_writer, b"\0")
+
+    def _on_wake(self, _events: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_reader, 4096)
+        self._signalled = False  # before the calls are taken: one that is added now wakes again
+        calls = self._thread_calls
+        for _ in range(len(calls)):
+            if not calls or self._interrupted:
+                break
+            function, args = calls.popleft()
+            Timer(None, function, args, {}).run()
+        if calls:
+            self._wake()
+
+    @contextlib.contextmanager
+    def _listening_to_signals(self) -> Iterator[None]:
+        """Let a signal end the wait whichever thread it hits, and Ctrl-C leave the loop between two hooks."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        previous = signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
+        if ours:
+            signal.signal(signal.SIGINT, self._on_interrupt)
+        try:
+            yield
+        finally:
+            if ours and signal.getsignal(signal.SIGINT) == self._on_interrupt:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.set_wakeup_fd(previous)
+
+    def _on_interrupt(self, _signum: int, _frame: FrameType | None) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = self._timers.halted = True
+        # Ends the loop over the events after the one being handled; pollers are level-triggered, so none is lost.
+        self._batch.clear()
+
+    # --- For channels -------------------------------------------------------------------------------------------
+
+    def watch(self, fd: int, events: int, handler: Handler) -> None:
+        """Call ``handler(events)`` from the loop whenever the descriptor ``fd`` is ready.
+
+        Channels do this for themselves; it is here for descriptors that are none of Pants'. What a handler raises
+        leaves `poll` and `start`. A handler must stand being called when there is nothing to do.
+
+        Args:
+            fd: The descriptor. It must be taken out with `unwatch` before it is closed.
+            events: `READ`, `WRITE` or both; 0 to wait only for errors and hang-ups.
+            handler: Called with a mask of `READ`, `WRITE`, `ERROR`, `HANGUP`.
+
+        Raises:
+            OSError: The poller cannot watch it.
+        """
+        self._poller.add(fd, events)
+        self._handlers[fd] = handler
+
+    def rewatch(self, fd: int, events: int | None = None, handler: Handler | None = None) -> None:
+        """Change what a watched descriptor is watched for, its handler, or both; what is None stays as it is."""
+        if events is not None:
+            self._poller.modify(fd, events)
+        if handler is not None:
+            self._handlers[fd] = handler
+
+    def unwatch(self, fd: int) -> None:
+        """Watch a descriptor no more; one that is not watched is left alone."""
+        if self._handlers.pop(fd, None) is not None:
+            self._poller.remove(fd)
+
+    def attend(self, function: Callable[[], object]) -> None:
+        """Have ``function()`` called by the loop before it waits again; the function contains its own errors."""
+        self._attention.append(function)
+        if not self._turning:
+            self._wake()
+
+    def close(self) -> None:
+        """Close the channels and give back all resources; pending timers are dropped. Closing again does nothing.
+
+        Each channel is closed without sending what it had queued; its ``on_close()`` is called before this returns.
+
+        Raises:
+            RuntimeError: The engine is running.
+        """
+        if self._closed:
+            return
+        if self._turning:
+            raise RuntimeError("A running engine cannot be closed; call stop() and close it once start() has returned")
+        for handler in list(self._handlers.values()):
+            abort = getattr(getattr(handler, "__self__", None), "abort", None)
+            if abort is not None:
+                abort()
+        self._turning = True
+        try:
+            while self._attention:
+                self._attend_all()
+        finally:
+            self._turning = False
+        self._closed = True
+        for signum, previous in self._signals.items():
+            signal.signal(signum, previous)
+        self._signals.clear()
+        self._timers.clear()
+        self._thread_calls.clear()
+        self.unwatch(self._wake_reader)
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
+        self._handlers.clear()
+        self._poller.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("This engine is closed; make a new one")
+
+
+def check_poll_timeout(value: float | None) -> None:
+    """Raise unless ``value`` is None or a number of seconds, 0 or more."""
+    if value is not None:
+        check_seconds(value, "poll_timeout", zero=True)

@@ -1,0 +1,70 @@
+"""The exceptions of Pants, drawn as a tree.
+
+    PantsError
+      BufferOverflow          a frame, or the data held for one, is longer than ``buffer_size``
+      DelimiterError          a ``read_delimiter`` matched without consuming anything
+      ConnectError (OSError)  connecting failed; names the address, carries the errno
+        ResolveError          ... because the name could not be resolved
+        ConnectTimeout        ... because nothing answered in time
+      HandshakeTimeout        a TLS handshake did not end in time
+      FileShrunk              a file given to ``write_file`` ended before the promised size
+
+Wrong arguments raise the built-in ``TypeError`` and ``ValueError``; a call that does not fit the channel's state
+raises ``RuntimeError``.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BufferOverflow",
+    "ConnectError",
+    "ConnectTimeout",
+    "DelimiterError",
+    "FileShrunk",
+    "HandshakeTimeout",
+    "PantsError",
+    "ResolveError",
+]
+
+
+class PantsError(Exception):
+    """What every exception raised by Pants itself derives from."""
+
+
+class BufferOverflow(PantsError):
+    """A frame is longer than the channel's ``buffer_size`` (manual: Stream.buffer_size)."""
+
+
+class DelimiterError(PantsError):
+    """A regular expression given as ``read_delimiter`` matched nothing at the start of the buffer.
+
+    Delivering it would repeat for ever without consuming a byte.
+    """
+
+
+class ConnectError(PantsError, OSError):
+    """A connection could not be made.
+
+    ``errno`` and ``reason`` say why, ``address`` to where. Where several addresses were tried, ``errors`` holds one exception for
+    each, in the order in which they were tried.
+    """
+
+    address: object = None
+    reason: str = ""
+    errors: tuple[ConnectError, ...] = ()
+
+
+class ResolveError(ConnectError):
+    """A host name could not be resolved; ``errno`` is the ``EAI_*`` code of getaddrinfo."""
+
+
+class ConnectTimeout(ConnectError):
+    """No address answered within ``connect_timeout`` seconds; ``errno`` is ``ETIMEDOUT``."""
+
+
+class HandshakeTimeout(PantsError):
+    """A TLS handshake took longer than ``handshake_timeout`` seconds."""
+
+
+class FileShrunk(PantsError):
+    """A file given to ``write_file`` ended before the size that was fixed at the call."""

@@ -1,0 +1,423 @@
+"""Streaming (TCP) server implementation (manual: "pants.server")."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket as _socket
+import ssl
+import stat
+from collections.abc import Callable
+from socket import AF_INET, AF_INET6, AF_UNIX
+from socket import socket as Socket
+from typing import Any, Final, Self
+
+from pants import _address, _resolver, _tls
+from pants._address import Address
+from pants._channel import Channel, log
+from pants._transport import Transport
+from pants.engine import READ, Engine
+from pants.stream import Stream
+
+__all__ = ["Server"]
+
+# Connections accepted in one go before other channels have their turn.
+ACCEPTS_PER_TURN: Final = 64
+# Seconds for which nothing is accepted after the process or the system ran out of descriptors or memory.
+BACK_OFF: Final = 0.25
+# How often an IPv4 port is looked for that is also free for IPv6, where the kernel may choose the port.
+PORT_TRIES: Final = 16
+
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Server(Channel):
+    """A channel that listens for connections, and makes a `Stream` of each (manual: "Server").
+
+    Args:
+        ConnectionClass: The subclass of `Stream` to make instances of. By default the class attribute of that name,
+            which subclasses may set, or `Stream` itself.
+        engine: The `Engine` to which the server and its connections belong; the global one by default.
+        socket: A stream socket to listen on; bound or not, listening or not (as systemd's socket activation passes it).
+        ssl_options: If given, TLS is enabled with these options, as by `startSSL`.
+        reuse_port: Set SO_REUSEPORT, so that several processes can listen on one port.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: The socket is not a stream socket; or as `startSSL`.
+
+    Example:
+        >>> from pants import Server, Stream
+        >>> class Echo(Stream):
+        ...     def on_read(self, data):
+        ...         self.write(data)
+        >>> server = Server(Echo).listen(("127.0.0.1", 0))
+        >>> server.local_address[0]
+        '127.0.0.1'
+        >>> server.close()
+    """
+
+    __slots__ = ("_cancel_back_off", "_slave", "_tls", "_unix_file", "channels", "listening", "reuse_port")
+
+    #: The class of accepted connections (manual: "Server.ConnectionClass").
+    ConnectionClass: Callable[..., Stream] = Stream
+
+    #: The open connections that this server has accepted, by the descriptor of their sockets.
+    channels: dict[int, Stream]
+    #: Whether connections are being accepted.
+    listening: bool
+
+    def __init__(
+        self,
+        ConnectionClass: Callable[..., Stream] | None = None,  # noqa: N803 - the manual's name
+        *,
+        engine: Engine | None = None,
+        socket: Socket | None = None,
+        ssl_options: _tls.SSLOptions | None = None,
+        reuse_port: bool = False,
+    ) -> None:
+        super().__init__(engine)
+        if ConnectionClass is not None:
+            self.ConnectionClass = ConnectionClass
+        if not callable(self.ConnectionClass):
+            raise TypeError(f"ConnectionClass is a subclass of Stream, not {self.ConnectionClass!r}")
+        self.channels = {}
+        self.listening = False
+        self.reuse_port = reuse_port
+        self._tls: _tls.TLSSettings | None = None
+        self._slave: Socket | None = None  # the socket for IPv4, beside one for IPv6
+        self._unix_file: tuple[str | bytes, int, int] | None = None  # path, device and inode of the socket file
+        self._cancel_back_off: Callable[[], None] | None = None
+        if socket is not None:
+            self._adopt(socket)
+        if ssl_options is not None:
+            self.startSSL(ssl_options)
+
+    def _adopt(self, sock: Socket) -> None:
+        if not isinstance(sock, Socket):
+            raise TypeError(f"socket is a socket.socket, not {sock!r}")
+        if sock.type != _socket.SOCK_STREAM:
+            raise ValueError(f"a Server needs a stream socket (SOCK_STREAM), not {sock!r}")
+        if isinstance(sock, ssl.SSLSocket):
+            # Its own accept() would block in the handshake; the connections are wrapped here instead.
+            self._tls = _tls.TLSSettings(sock.context, True, None, bool(sock.suppress_ragged_eofs))
+            sock = Socket(fileno=sock.detach())
+        sock.setblocking(False)
+        self.socket = sock
+
+    def _state(self) -> str:
+        if self._closed:
+            return "closed"
+        return f"listening on {self.local_address}" if self.listening else "not listening"
+
+    @property
+    def connection_class(self) -> Callable[..., Stream]:
+        """The same as `ConnectionClass`."""
+        return self.ConnectionClass
+
+    @connection_class.setter
+    def connection_class(self, value: Callable[..., Stream]) -> None:
+        self.ConnectionClass = value
+
+    # --- Listening ----------------------------------------------------------------------------------------------
+
+    def listen(self, address: Any = None, backlog: int = 1024, slave: bool = True) -> Self:
+        """Begin to listen for connections (manual: "Server.listen").
+
+        `on_listen` is called before this returns, and `local_address` tells the port that 0 became.
+
+        Args:
+            address: A path (UNIX), a port (on all IPv4 addresses), a tuple (host, port), or (host, port, flow info, scope
+                id) for IPv6. A name is looked up, at once. The file of a UNIX socket on which nobody listens any more
+                is replaced; it is removed when the server closes. It may be left out where the server was given a
+                socket that is bound.
+            backlog: The number of connections that the kernel keeps waiting to be accepted.
+            slave: Whether a server that listens on all IPv6 addresses (``::``) does so on all IPv4 addresses too.
+
+        Returns:
+            The channel.
+
+        Raises:
+            RuntimeError: The channel is closed, or listening.
+            TypeError: The address has none of these forms.
+            ValueError: A part of it is out of range, or it does not fit the channel's socket.
+            OSError: The address cannot be resolved or bound. The channel can be used to try another.
+        """
+        if self._closed:
+            raise RuntimeError(f"listen() on {self!r}; a closed channel is not used again, make a new one")
+        if self.listening:
+            raise RuntimeError(f"listen() on {self!r}; a server listens on one address")
+        if isinstance(backlog, bool) or not isinstance(backlog, int):
+            raise TypeError(f"backlog is a number of connections, not {backlog!r}")
+        given = self.socket
+        try:
+            if address is None:
+                if given is None:
+                    raise TypeError("listen() needs an address, since this server was not given a bound socket")
+            else:
+                self._bind(address, slave)
+            for sock in self._sockets():
+                sock.listen(backlog)
+                self.engine.watch(sock.fileno(), READ, self._on_events)
+        except BaseException:
+            self._release(keep=given)
+            raise
+        self.listening = True
+        self.call(self.on_listen)
+        return self
+
+    def _sockets(self) -> list[Socket]:
+        return [sock for sock in (self.socket, self._slave) if sock is not None]
+
+    def _bind(self, given: Any, slave: bool) -> None:
+        address = _address.parse(given)
+        if self.socket is not None:
+            address.check_fits(self.socket, given)
+        if address.is_unix:
+            self._bind_unix(address.path)
+            return
+        family, where = self._resolve(address, given)
+        try:
+            if family == AF_INET6 and slave and where[0] == "::" and self.socket is None:
+                self._bind_both(where)
+            else:
+                self.socket = self._bound(self.socket, family, where)
+        except OSError as error:
+            raise _named(error, given) from None
+
+    def _resolve(self, address: Address, given: Any) -> tuple[int, Any]:
+        if not address.host:
+            return address.family, ("", address.port) if address.family == AF_INET else ("::", *address[2:5])
+        result = _resolver.look_up(address.host, address.port, address.family)
+        if isinstance(result, OSError):
+            raise _named(result, given)
+        # IPv4 first for a name that has both, as the manual promises for 2-tuples.
+        family, where = min(result, key=lambda found: found[0] != AF_INET)
+        if family == AF_INET6 and (address.flow_info or address.scope_id):
+            where = (*where[:2], address.flow_info, address.scope_id)
+        return family, where
+
+    def _bound(self, sock: Socket | None, family: int, where: Any) -> Socket:
+        made = sock is None
+        if sock is None:
+            sock = Socket(family, _socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            if family != AF_UNIX:
+                sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, True)
+            if self.reuse_port:
+                sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, True)
+            if family == AF_INET6 and made:
+                # What systems do by default differs; the slave is there for IPv4.
+                sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, True)
+            sock.bind(where)
+        except BaseException:
+            if made:
+                sock.close()
+            raise
+        return sock
+
+    def _bind_both(self, where: Any) -> None:
+        """Bind an IPv6 address and its IPv4 slave, to one port."""
+        for attempt in range(PORT_TRIES):
+            self.socket = self._bound(None, AF_INET6, where)
+            port = self.socket.getsockname()[1]
+            try:
+                self._slave = self._bound(None, AF_INET, ("0.0.0.0", port))  # noqa: S104 - what the user asked for
+                return
+            except OSError as error:
+                self.socket.close()
+                self.socket = None
+                if where[1] or error.errno != errno.EADDRINUSE or attempt == PORT_TRIES - 1:
+                    raise
+
+    def _bind_unix(self, path: str | bytes) -> None:
+        try:
+            try:
+                self.socket = self._bound(self.socket, AF_UNIX, path)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or not _is_dead(path):
+                    raise
+                os.unlink(path)
+                self.socket = self._bound(self.socket, AF_UNIX, path)
+        except OSError as error:
+            raise _named(error, path) from None
+        if path[:1] not in ("\0", b"\0"):  # Linux's abstract names have no file
+            status = os.stat(path)
+            self._unix_file = (path, status.st_dev, status.st_ino)
+
+    def startSSL(self, ssl_options: _tls.SSLOptions = {}) -> Self:  # noqa: B006, N802 - the manual's name and default
+        """Enable TLS for the connections accepted from now on (manual: "Server.startSSL").
+
+        Args:
+            ssl_options: An `ssl.SSLContext`, or a dict as for `pants.Stream.startSSL`; it needs a certfile.
+
+        Returns:
+            The channel.
+
+        Raises:
+            RuntimeError: The channel is closed, or TLS is enabled already.
+            TypeError: The options are of another type, or unknown.
+            ValueError: ``do_handshake_on_connect`` is true, ``server_side`` is false, or there is no certificate.
+            OSError, ssl.SSLError: A file cannot be read, or holds something else.
+        """
+        if self._closed:
+            raise RuntimeError(f"startSSL() on {self!r}; a closed channel is not used again")
+        if self._tls is not None:
+            raise RuntimeError(f"TLS is enabled already on {self!r}")
+        self._tls = _tls.settings(ssl_options, server_side=True, is_server=True)
+        return self
+
+    start_ssl = startSSL
+
+    # --- Accepting ----------------------------------------------------------------------------------------------
+
+    def _on_events(self, _events: int) -> None:
+        for listener in self._sockets():
+            for _ in range(ACCEPTS_PER_TURN):
+                try:
+                    sock, addr = listener.accept()
+                except (BlockingIOError, InterruptedError):
+                    break
+                except OSError as error:
+                    if not self._accept_failed(error):
+                        return
+                    continue
+                self._accepted(sock, addr)
+                if self._closed:
+                    return
+
+    def _accept_failed(self, error: OSError) -> bool:
+        """Deal with an error of accept().
+
+        Returns:
+            Whether to go on accepting.
+        """
+        if error.errno in _EXHAUSTED:
+            log.warning("%r cannot accept connections, and tries again in %s s: %s", self, BACK_OFF, error)
+            for sock in self._sockets():
+                self.engine.unwatch(sock.fileno())
+            self._cancel_back_off = self.engine.defer(BACK_OFF, self._accept_again)
+            return False
+        if error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP):
+            self.call(self.on_error, error)
+            return False
+        # Whatever else it is, it is about that connection (accept(2), "Error handling"): the client has gone already.
+        return True
+
+    def _accept_again(self) -> None:
+        self._cancel_back_off = None
+        for sock in self._sockets():
+            self.engine.watch(sock.fileno(), READ, self._on_events)
+
+    def _accepted(self, sock: Socket, addr: Any) -> None:
+        sock.setblocking(False)
+        if self._tls is not None:
+            try:
+                sock = self._tls.wrap(sock)
+            except Exception as exception:  # noqa: BLE001 - told to the hook
+                self.call(self.on_ssl_wrap_error, sock, addr, exception)
+                return
+        engine = self.engine
+        outer = engine.current
+        engine.current = self
+        try:
+            self.on_accept(sock, addr)
+        except Exception:
+            sock.close()
+            log.exception("on_accept of %r failed; the connection from %r is closed", self, addr)
+        except BaseException:
+            sock.close()
+            raise
+        finally:
+            engine.current = outer
+
+    def forget(self, fd: int, channel: Transport) -> None:
+        """Take out a connection that closes, and had the descriptor ``fd``."""
+        if self.channels.get(fd) is channel:
+            del self.channels[fd]
+
+    # --- Closing ------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop listening, at once; `on_close` is called from the loop (manual: "Server.close").
+
+        Connections stay open here; it is `on_close` that closes them, unless it is overridden. A closed server cannot
+        be used again.
+        """
+        if self._closed:
+            return
+        self._keep_addresses()
+        self._closed = True
+        self.listening = False
+        self._release(keep=None)
+        self._attend_soon()
+
+    def _attend(self) -> None:
+        self._attended = False
+        self._call_on_close()
+
+    def _release(self, keep: Socket | None) -> None:
+        """Close the sockets, all but one of the user's own."""
+        if self._cancel_back_off is not None:
+            self._cancel_back_off()
+        for sock in self._sockets():
+            if sock.fileno() >= 0:
+                self.engine.unwatch(sock.fileno())
+            if sock is not keep:
+                sock.close()
+        self.socket, self._slave = keep, None
+        if self._unix_file is not None:
+            path, device, inode = self._unix_file
+            self._unix_file = None
+            with contextlib.suppress(OSError):
+                status = os.stat(path)
+                if (status.st_dev, status.st_ino) == (device, inode):  # and not a successor's
+                    os.unlink(path)
+
+    # --- Hooks --------------------------------------------------------------------------------------------------
+
+    def on_listen(self) -> None:
+        """Called when the channel begins to listen (manual: "Server.on_listen")."""
+
+    def on_accept(self, socket: Socket, addr: Any) -> None:
+        """Called with each new connection (manual: "Server.on_accept").
+
+        By default, makes an instance of `ConnectionClass` and adds it to `channels`. What is raised here is logged, and
+        the connection closed.
+
+        Args:
+            socket: The connected socket; an `ssl.SSLSocket` whose handshake is still to be made, if TLS is enabled.
+            addr: The peer's address.
+        """
+        channel = self.ConnectionClass(engine=self.engine, socket=socket, server=self)
+        channel.remote_address = addr
+        self.channels[socket.fileno()] = channel
+
+    def on_close(self) -> None:
+        """Called once the channel has closed. By default, closes all connections (manual: "Server.on_close")."""
+        for channel in list(self.channels.values()):
+            channel.close()
+
+    def on_ssl_wrap_error(self, sock: Socket, addr: Any, exception: Exception) -> None:
+        """Called when TLS could not be put around a new connection (manual: "Server.on_ssl_wrap_error").
+
+        By default, logs the exception and closes the connection.
+        """
+        log.warning("%r cannot use TLS with %r: %s", self, addr, exception)
+        sock.close()
+
+
+def _named(error: OSError, address: object) -> OSError:
+    """The same error, naming the address."""
+    return type(error)(error.errno, f"cannot listen on {address!r}: {error.strerror or error}")
+
+
+def _is_dead(path: str | bytes) -> bool:
+    """Whether there is a UNIX socket at a path, and nobody listens on it."""
+    if not stat.S_ISSOCK(os.stat(path).st_mode):
+        return False
+    with Socket(AF_UNIX, _socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(path) == errno.ECONNREFUSED

@@ -7,7 +7,8 @@ import socket
 from typing import Any, NamedTuple
 
 _FORMS = (
-    "an address is a path (a UNIX socket), a port, (host, port), or (host, port, flow info, scope id) for IPv6, not {!r}"
+    "an address is a path (a UNIX socket), a port, (host, port), or (host, port, flow info, scope id) for IPv6, "
+    "not {!r}"
 )
 
 

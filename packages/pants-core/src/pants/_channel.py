@@ -135,7 +135,7 @@ class Channel:
         engine.current = self
         try:
             hook(*args)
-        except Exception as exception:
+        except Exception as exception:  # noqa: BLE001 - hooks are contained
             self.contain(exception)
         finally:
             engine.current = outer

@@ -8,8 +8,9 @@
     BoundedSearch   re.Pattern               up to a match that cannot be longer than some width
     Rescan          re.Pattern               up to any other match, or the match itself (`regex_search` off)
 
-Two things keep the work linear in the data, however it arrives. Data is cut by position, so that many frames in one
-piece cost no copies of the rest. An incomplete frame is collected, and of that only what was added is looked at.
+Two things keep the work linear in the data, however it arrives. Data is cut by position, so that many frames in
+one piece cost no copies of the rest. An incomplete frame is collected, and of that only what was added is looked
+at.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from typing import Any, Final
 
 from pants.errors import BufferOverflow, DelimiterError
 
-# A separator is looked for by splitting this much at a time: far quicker than a find for each frame, and bounded,
+# A separator is looked for by splitting this much at a time: far quicker than a find for each frame. It is bounded
 # because the rest of the split is thrown away when the delimiter changes at a frame.
 WINDOW: Final = 4096
 
-# How many times `limit` may be scanned for one frame, by a pattern that is tried again from the frame's start.
+# How many times `limit` a pattern may scan for one frame, when it is tried again from the frame's start.
 BUDGET: Final = 64
 
 Receive = Callable[..., object]
@@ -35,8 +36,8 @@ Receive = Callable[..., object]
 class Buffer:
     """The data that a framer holds, and what is known about it.
 
-    `_data` is immutable and cut from `_position` on; that is empty when all complete frames have been delivered. An
-    incomplete frame waits in `_tail`, where adding to it costs no copy of it.
+    `_data` is immutable and cut from `_position` on; it is empty when all complete frames have been delivered.
+    An incomplete frame waits in `_tail`, where adding to it costs no copy of it.
     """
 
     __slots__ = (
@@ -75,9 +76,11 @@ class Buffer:
             data: bytes, or str if the framer is for text.
         """
         tail = self._tail
+        if not data:
+            return
         if tail is None:
             if self._data:
-                self._tail = self._collector(data)
+                self._collect(data, searched=0)
             else:
                 self._data = data
         elif self._data or len(data) < len(tail):
@@ -96,14 +99,13 @@ class Buffer:
             self._tail = None
             return True
         self._data = rest[:0]
-        if rest:
-            self._tail = self._collector(rest)
-            self._searched = len(rest)
-            self._scanned = 0
+        self._collect(rest, searched=len(rest))
         return False
 
-    def _collector(self, data: Any) -> bytearray | Characters:
-        return Characters(data) if self._text else bytearray(data)
+    def _collect(self, data: Any, searched: int) -> None:
+        self._tail = Characters(data) if self._text else bytearray(data)
+        self._searched = searched
+        self._scanned = 0
 
     def _collected(self, tail: Any) -> Any:
         return tail.getvalue() if self._text else bytes(tail)
@@ -135,7 +137,7 @@ class Strategy:
     unpacks = False  # whether a frame is several values
 
     def cut(self, buffer: Buffer, receive: Receive, batch: int) -> None:
-        """Deliver the complete frames in `_data`, moving `_position` past each before it is delivered.
+        """Deliver the complete frames in `_data`, which is not used up, moving `_position` past each before.
 
         Args:
             buffer: What to cut.
@@ -151,7 +153,7 @@ class Strategy:
         raise NotImplementedError
 
     def completes(self, buffer: Buffer, tail: Any) -> bool:
-        """Tell whether `tail`, all there is and known to have been incomplete, holds a complete frame now.
+        """Tell whether `tail`, which is all there is, holds a complete frame.
 
         Raises:
             BufferOverflow: It will not be one, however it goes on.
@@ -166,8 +168,7 @@ class Whatever(Strategy):
         """See `Strategy`."""
         frame = buffer._data[buffer._position :]
         buffer._position = len(buffer._data)
-        if frame:
-            receive(frame)
+        receive(frame)
 
     def completes(self, buffer: Buffer, tail: Any) -> bool:
         """See `Strategy`."""
@@ -267,8 +268,8 @@ class Packed(Sized):
 class NetPacked(Strategy):
     """netstruct.NetStruct: a frame is as long as its fields announce, unpacked.
 
-    NetStruct unpacks complete frames. It is not used to find their end: fed piece by piece, it copies what it holds
-    with every piece, and a length below zero it takes for one counted from the end.
+    NetStruct unpacks complete frames. It is not used to find their end: fed piece by piece, it copies what it
+    holds with every piece, and a length below zero it takes for one counted from the end.
     """
 
     unpacks = True
@@ -295,7 +296,7 @@ class NetPacked(Strategy):
         return self.measure(tail, 0, buffer._limit) <= len(tail)
 
     def measure(self, data: Any, start: int, limit: int) -> int:
-        """Return how long the frame is as far as is known, which is more than there is until it is complete."""
+        """Return how long the frame is as far as is known: more than there is, until it is complete."""
         length, head_at = self.minimum, start
         for head in self.heads:
             if head_at + head.size > len(data):
@@ -311,7 +312,7 @@ class NetPacked(Strategy):
 
 
 def heads(packed: Any) -> tuple[struct.Struct, ...]:
-    """Return what comes before each variable field of a NetStruct; the last value of each is that field's length."""
+    """Return what comes before each variable field of a NetStruct, its last value being that field's length."""
     order, fields = packed.format[:1], packed.format[1:]
     if order not in (b"@", b"=", b"<", b">", b"!"):
         order, fields = b"!", packed.format
@@ -360,7 +361,7 @@ class BoundedSearch(Strategy):
 
 
 class Rescan(Strategy):
-    """re.Pattern tried from the frame's start each time: of unbounded width, or matched instead of searched for."""
+    """re.Pattern tried from the frame's start each time: of unbounded width, or not searched but matched."""
 
     def __init__(self, pattern: re.Pattern[Any], search: bool) -> None:
         self.pattern = pattern
@@ -379,7 +380,10 @@ class Rescan(Strategy):
             start, end = match.span()
             self.check(end, limit)
             buffer._position = position + progress(end)
-            receive(data[position : position + start] if self.search else self.detached(match, data, position, limit))
+            if self.search:
+                receive(data[position : position + start])
+            else:
+                receive(self.detached(match, data, position, limit))
             if buffer._interrupted:
                 return
 
@@ -400,7 +404,7 @@ class Rescan(Strategy):
             raise BufferOverflow(f"no match within {limit}")
 
     def detached(self, match: re.Match[Any], data: Any, position: int, limit: int) -> re.Match[Any] | None:
-        """Return the same match on a copy: on a memoryview it keeps all of the data, and its `expand` fails."""
+        """Return the same match on a copy: on a memoryview it keeps all the data, and its `expand` fails."""
         own = self.pattern.match(data[position : position + match.end()])
         if own is not None and own.regs == match.regs:
             return own

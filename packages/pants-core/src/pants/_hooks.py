@@ -12,8 +12,8 @@ class StreamHooks(Channel):
 
         [on_ssl_handshake] on_connect on_read* [on_end] [on_..._error] on_close
 
-    With `startSSL` after `connect`, ``on_connect`` is the first of the two. ``on_close`` is called once, last, also for a
-    stream that never connected. All are called from the engine's loop, never inside a method that the user calls.
+    With `startSSL` after `connect`, ``on_connect`` is the first of the two. ``on_close`` is called once, last, also for
+    a stream that never connected. All are called from the engine's loop, never inside a method that the user calls.
     """
 
     __slots__ = ()
@@ -24,8 +24,8 @@ class StreamHooks(Channel):
     def on_read(self, *args: Any, **kwargs: Any) -> None:
         """Called with received data, cut up as `read_delimiter` says (manual: "on_read").
 
-        By default, the data is dropped. Overridden, it takes one argument: bytes, or a match object (see `regex_search`);
-        with a Struct or NetStruct as delimiter, as many as that unpacks.
+        By default, the data is dropped. Overridden, it takes one argument: bytes, or a match object (see
+        `regex_search`); with a Struct or NetStruct as delimiter, as many as that unpacks.
         """
 
     def on_write(self) -> None:
@@ -59,8 +59,8 @@ class StreamHooks(Channel):
     def on_overflow_error(self, exception: Exception) -> None:
         """Called when a piece of data is longer than `buffer_size` (manual: "on_overflow_error").
 
-        By default, logs the exception and closes the channel. Where it is overridden, leaves the channel open, and changes
-        neither `buffer_size` nor `read_delimiter`, what was buffered is dropped.
+        By default, logs the exception and closes the channel. Where it is overridden, leaves the channel open, and
+        changes neither `buffer_size` nor `read_delimiter`, what was buffered is dropped.
         """
         self._warn_and_close(exception)
 

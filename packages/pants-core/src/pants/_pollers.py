@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import select
-from typing import Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 __all__ = ["ERROR", "HANGUP", "READ", "WRITE", "Epoll", "Kqueue", "Poller", "Select", "best_poller"]
 
@@ -19,6 +19,9 @@ READ: Final = 0x001
 WRITE: Final = 0x004
 ERROR: Final = 0x008
 HANGUP: Final = 0x010
+
+# The module again, without types: what it has depends on the platform, and mypy knows of one at a time.
+_kernel: Any = select
 
 # Descriptors reported by one call. More only make the array larger that the kernel is handed each turn; what does not
 # fit is reported by the next turn.
@@ -105,13 +108,13 @@ class Kqueue:
     """
 
     def __init__(self) -> None:
-        self._kqueue = select.kqueue()
+        self._kqueue = _kernel.kqueue()
         self._masks: dict[int, int] = {}
 
     def _change(self, fd: int, old: int, new: int) -> None:
         changes = [
-            select.kevent(fd, filter_, select.KQ_EV_ADD if new & bit else select.KQ_EV_DELETE)
-            for bit, filter_ in ((READ, select.KQ_FILTER_READ), (WRITE, select.KQ_FILTER_WRITE))
+            _kernel.kevent(fd, filter_, _kernel.KQ_EV_ADD if new & bit else _kernel.KQ_EV_DELETE)
+            for bit, filter_ in ((READ, _kernel.KQ_FILTER_READ), (WRITE, _kernel.KQ_FILTER_WRITE))
             if (old ^ new) & bit
         ]
         if changes:
@@ -135,17 +138,18 @@ class Kqueue:
         """See `Poller.poll`. A descriptor that is ready both ways comes as two kernel events, merged here."""
         found: dict[int, int] = {}
         for event in self._kqueue.control(None, MAX_EVENTS, timeout):
-            bits = READ if event.filter == select.KQ_FILTER_READ else WRITE
-            if event.flags & select.KQ_EV_ERROR:
+            bits = READ if event.filter == _kernel.KQ_FILTER_READ else WRITE
+            if event.flags & _kernel.KQ_EV_ERROR:
                 bits |= ERROR
-            elif event.flags & select.KQ_EV_EOF and event.fflags:
+            elif event.flags & _kernel.KQ_EV_EOF and event.fflags:
                 bits |= ERROR | HANGUP  # fflags carries the socket's error; a mere end of file has none
             found[event.ident] = found.get(event.ident, 0) | bits
         return list(found.items())
 
     def fileno(self) -> int | None:
         """See `Poller.fileno`."""
-        return self._kqueue.fileno()
+        fd: int = self._kqueue.fileno()
+        return fd
 
     def close(self) -> None:
         """See `Poller.close`."""

@@ -33,9 +33,7 @@ class Lookup:
 
     __slots__ = ("_on_done", "engine", "query")
 
-    def __init__(
-        self, engine: Engine, host: str, port: int, family: int, on_done: Callable[[Result], object]
-    ) -> None:
+    def __init__(self, engine: Engine, host: str, port: int, family: int, on_done: Callable[[Result], object]) -> None:
         self.engine = engine
         self.query = (host, port, family)
         self._on_done: Callable[[Result], object] | None = on_done

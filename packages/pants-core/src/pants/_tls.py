@@ -56,6 +56,11 @@ class TLSSettings(NamedTuple):
             )
 
 
+def ragged_eofs_suppressed(sock: ssl.SSLSocket) -> bool:
+    """The setting that a socket was made with, which the type stubs do not know."""
+    return bool(getattr(sock, "suppress_ragged_eofs", True))
+
+
 def settings(options: SSLOptions, *, server_side: bool, is_server: bool = False) -> TLSSettings:
     """Read ``ssl_options``.
 
@@ -66,7 +71,8 @@ def settings(options: SSLOptions, *, server_side: bool, is_server: bool = False)
 
     Raises:
         TypeError: ``options`` is neither, or has unknown keys.
-        ValueError: ``do_handshake_on_connect`` is true; a server's ``server_side`` is false; a server has no certificate.
+        ValueError: ``do_handshake_on_connect`` is true; a server's ``server_side`` is false; the server side has no
+            certificate.
         OSError, ssl.SSLError: A file cannot be read or is not what it should be.
     """
     if isinstance(options, ssl.SSLContext):

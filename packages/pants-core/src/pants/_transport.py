@@ -146,7 +146,7 @@ class Transport(StreamHooks):
                 self._closed = True
                 self.connected = False
                 return
-            if self._tls is None:
+            if self._tls is None or self._tls_due:
                 self._open()
             else:
                 self._start_handshake()
@@ -260,7 +260,7 @@ class Transport(StreamHooks):
             else:
                 self._framer.feed(data)
                 self._framer.deliver(self.on_read)
-        except Exception as exception:
+        except Exception as exception:  # noqa: BLE001 - hooks are contained
             self._read_failed(exception)
         finally:
             engine.current = None
@@ -319,11 +319,11 @@ class Transport(StreamHooks):
             engine.current = self
             try:
                 self._framer.deliver(self.on_read)
-            except Exception as exception:
+            except Exception as exception:  # noqa: BLE001 - hooks are contained
                 self._read_failed(exception)
             finally:
                 engine.current = None
-        if self.secure and self._reading:
+        if self._reading and isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
             self._on_tls_events(READ)
 
     def _read_failed(self, exception: Exception) -> None:
@@ -456,13 +456,13 @@ class Transport(StreamHooks):
                 else:
                     self._framer.feed(data)
                     self._framer.deliver(self.on_read)
-            except Exception as exception:
+            except Exception as exception:  # noqa: BLE001 - hooks are contained
                 self._read_failed(exception)
             finally:
                 engine.current = None
             if not self._reading:
                 return
-        self._attend_soon()
+        self._attend_soon()  # what OpenSSL has taken out of the kernel causes no event
 
     # --- Sending ------------------------------------------------------------------------------------------------
 
@@ -485,12 +485,17 @@ class Transport(StreamHooks):
 
     def _tell_drained(self) -> None:
         self._high = self._drained = False
+        engine = self.engine
+        engine.current = self
         try:
-            # Not as the engine's current channel: what on_write() writes is sent on the next turn, for else a stream that
-            # always has more to write would keep the loop to itself.
             self.on_write()
-        except Exception as exception:
+        except Exception as exception:  # noqa: BLE001 - hooks are contained
             self.contain(exception)
+        finally:
+            engine.current = None
+        if self._queue:
+            # On the next turn, for else a stream that always has more to write would keep the loop to itself.
+            self._attend_soon()
 
     def _send(self) -> bool:
         """Send what the kernel takes. Calls no hook.
@@ -502,11 +507,11 @@ class Transport(StreamHooks):
         try:
             data = queue[0]
             if len(queue) == 1 and data.__class__ is bytes:  # the common case, quickly
-                sent = self.socket.send(data)  # type: ignore[union-attr, arg-type]
-                if sent == len(data):  # type: ignore[arg-type]
+                sent = self.socket.send(data)  # type: ignore[union-attr]
+                if sent == len(data):
                     del queue[0]
                 else:
-                    queue[0] = memoryview(data)[sent:]  # type: ignore[arg-type]
+                    queue[0] = memoryview(data)[sent:]
             else:
                 _send_queue.send_from(queue, self.socket, kernel_files=not self.secure)  # type: ignore[arg-type]
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):
@@ -514,7 +519,7 @@ class Transport(StreamHooks):
         except ssl.SSLWantReadError:
             self._tls_wants |= READ
             self._update_interest()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to a hook, by the loop
             self._send_failed(error)
             return False
         blocked = bool(queue) and not isinstance(queue[0], StartTLS)
@@ -606,6 +611,7 @@ class Transport(StreamHooks):
         if self._connector is not None:
             self._connector.cancel()
             self._connector = None
+            self.engine.connecting.discard(self)
         for cancel in (self._cancel_deadline, self._cancel_idle):
             if cancel is not None:
                 cancel()
@@ -628,7 +634,7 @@ class Transport(StreamHooks):
                 with contextlib.suppress(OSError, ValueError):
                     sock.unwrap()  # sends close_notify; the peer's own is not waited for
             sock = Socket(fileno=sock.detach())
-        if self._ended or isinstance(self.close_error, OSError) and not isinstance(self.close_error, ssl.SSLError):
+        if self._ended or (isinstance(self.close_error, OSError) and not isinstance(self.close_error, ssl.SSLError)):
             sock.close()
         else:
             Linger(self.engine, sock)

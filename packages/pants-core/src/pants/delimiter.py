@@ -1,8 +1,8 @@
 """Cutting received data into frames: what ``Stream.read_delimiter`` means, without any I/O.
 
-The way of the data: `Framer.feed` puts it in, `Framer.deliver` lets the strategy for the delimiter's kind cut it
-(`pants._cutting`), and each complete frame goes to a function. Here are the rules: which delimiters there are, when
-one takes effect, when delivery stops.
+The way of the data: `Framer.feed` puts it in, `Framer.deliver` lets the strategy for the delimiter's kind cut
+it (`pants._cutting`), and each complete frame goes to a function. Here are the rules: which delimiters there are,
+when one takes effect, when delivery stops.
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ DEFAULT_LIMIT: Final = 65536
 
 _BATCH: Final = 64
 
-# A match wider than this counts as unbounded: its width is searched again at each feed, which must stay cheap.
+# A match wider than this counts as unbounded. Each feed searches the width again, and that must stay cheap.
 _WIDEST: Final = 1024
 
 
 class Framer(Buffer):
     r"""Cuts what is fed to it into frames, as the delimiter says (manual: Stream.read_delimiter).
 
-    Stream, WebSocket and telnet each hold one. Every rule can be changed at any time; changed by the function that
-    receives a frame, it rules from the byte after that frame.
+    Stream, WebSocket and telnet each hold one. Every rule can be changed at any time; changed by the function
+    that receives a frame, it rules from the byte after that frame.
 
-    A frame longer than `limit` overflows, however it was cut up on the way. Its length is without the separator, or
-    without the match of a pattern that is searched for, if that has a bounded width (no ``*`` or ``+``, nothing that
-    looks ahead or behind). A pattern without one, or matched at the start, has the match counted in; it is tried
-    again from the start whenever something is fed, and overflows too when that has scanned 64 times the limit.
+    A frame longer than `limit` overflows, however it was cut up on the way. Its length is without the separator,
+    or without the match of a pattern that is searched for, if that has a bounded width (no ``*`` or ``+``, nothing
+    that looks ahead or behind). For other patterns, or without `regex_search`, the match counts too. These are
+    tried from the frame's start again whenever more has come, and overflow when that has scanned 64 times the
+    limit. No pattern can know what is still to come: ``\n+`` matches the first of two line feeds if the second
+    has not arrived.
 
         >>> framer = Framer(b"\r\n", limit=1024)
         >>> framer.feed(b"HELO example.org\r\nDATA\r\nSubj")
@@ -55,7 +57,7 @@ class Framer(Buffer):
     Args:
         delimiter: None, bytes (str when `text`), int, re.Pattern, struct.Struct or netstruct.NetStruct.
         limit: The longest frame, in bytes (characters when `text`): ``Stream.buffer_size``.
-        regex_search: Whether a pattern is searched for, or matched at the start (manual: Stream.regex_search).
+        regex_search: Whether to search for a pattern, or match it at the start (manual: Stream.regex_search).
         text: Whether str is cut instead of bytes. Struct and NetStruct are for bytes only.
 
     Raises:
@@ -83,7 +85,7 @@ class Framer(Buffer):
 
     @property
     def delimiter(self) -> Any:
-        """What ends a frame (manual: Stream.read_delimiter). An int or Struct beyond `limit` raises that to it.
+        """What ends a frame (manual: Stream.read_delimiter). An int or Struct beyond `limit` enlarges that.
 
         Raises:
             TypeError: When set to anything but the kinds listed for the class.
@@ -100,7 +102,7 @@ class Framer(Buffer):
 
     @property
     def regex_search(self) -> bool:
-        """Whether a pattern is searched for, the frame being what is before the match, or matched at the start."""
+        """Whether a pattern is searched for, and gives what is before it, or matched, and gives the match."""
         return self._regex_search
 
     @regex_search.setter
@@ -115,7 +117,7 @@ class Framer(Buffer):
 
     @property
     def limit(self) -> int:
-        """The longest frame, in bytes or characters (manual: Stream.buffer_size). It does not bind without delimiter.
+        """The longest frame, in bytes or characters (manual: Stream.buffer_size); None as delimiter has no limit.
 
         Raises:
             TypeError: When set to anything but an int.
@@ -149,8 +151,8 @@ class Framer(Buffer):
         `receive`, this does nothing.
 
         Args:
-            receive: Called with the frame; for Struct and NetStruct with the unpacked values as so many arguments;
-                for a pattern with the match when `regex_search` is off.
+            receive: Called with the frame; for Struct and NetStruct with the unpacked values as so many
+                arguments; for a pattern with the match when `regex_search` is off.
             batch: How many frames may be cut ahead of their delivery: a matter of speed only.
 
         Raises:
@@ -161,15 +163,13 @@ class Framer(Buffer):
             return
         self._delivering = True
         try:
-            while self._data or self._completed():
+            while self._position < len(self._data) or self._completed():
                 self._interrupted = False
                 self._strategy.cut(self, receive, batch)
                 if self._interrupted:
                     if self._halted:
                         return
-                elif self._tail is None and self._position == len(self._data):
-                    return
-                elif not self._set_aside():
+                elif (self._tail is None and self._position == len(self._data)) or not self._set_aside():
                     return
         finally:
             self._delivering = False
@@ -190,8 +190,8 @@ class Framer(Buffer):
         """Return the next frame: the pull style of `deliver`, by the same rules.
 
         Returns:
-            The frame, for Struct and NetStruct a tuple of the values; None if none is complete, or `halted` is set,
-            or this was called by a frame's receiver.
+            The frame, for Struct and NetStruct a tuple of the values; None if none is complete, or `halted` is
+            set, or this was called by a frame's receiver.
 
         Raises:
             BufferOverflow: As for `deliver`.
@@ -232,21 +232,22 @@ def check(delimiter: Any, text: bool = False) -> None:
             raise ValueError(f"the read delimiter must be 1 or more, not {delimiter}")
     elif isinstance(delimiter, struct.Struct) and not text:
         if not delimiter.size:
-            raise ValueError(f"the read delimiter must have a size, which Struct({delimiter.format!r}) has not")
+            raise ValueError(f"the read delimiter must have a size, not Struct({delimiter.format!r})")
     elif isinstance(delimiter, NetStruct) and not text:
         _check_netstruct(delimiter)
     else:
-        raise TypeError(_kinds(delimiter, string.__name__, "" if text else ", struct.Struct, netstruct.NetStruct"))
+        raise TypeError(_complaint(delimiter, text))
 
 
 def _check_netstruct(delimiter: Any) -> None:
     if not delimiter.minimum_size:
-        raise ValueError(f"the read delimiter must have a size, which {delimiter!r} has not")
+        raise ValueError(f"the read delimiter must have a size, not {delimiter!r}")
     if not all(head.unpack(bytes(head.size)) for head in _cutting.heads(delimiter)):
         raise ValueError(f"the read delimiter has a '$' without a length before it: {delimiter!r}")
 
 
-def _kinds(delimiter: Any, string: str, packed: str) -> str:
+def _complaint(delimiter: Any, text: bool) -> str:
+    string, packed = ("str", "") if text else ("bytes", ", struct.Struct, netstruct.NetStruct")
     given = type(delimiter).__name__
     if isinstance(delimiter, re.Pattern):
         given += f" of {type(delimiter.pattern).__name__}"
@@ -266,14 +267,16 @@ def _strategy(delimiter: Any, regex_search: bool) -> Strategy:
     if isinstance(delimiter, NetStruct):
         return _cutting.NetPacked(delimiter)
     slack = _slack(delimiter) if regex_search else None
-    return _cutting.Rescan(delimiter, regex_search) if slack is None else _cutting.BoundedSearch(delimiter, slack)
+    if slack is None:
+        return _cutting.Rescan(delimiter, regex_search)
+    return _cutting.BoundedSearch(delimiter, slack)
 
 
 def _slack(pattern: re.Pattern[Any]) -> int | None:
-    r"""Return how far before the end of data a match may start that more data completes; None if that is unbounded.
+    r"""Return how far before the end of data a match may start that more data completes; None if unbounded.
 
-    Less than the width of a match, but where it depends on the next character (``\b``, ``$``): then the whole width.
-    The standard library's own parser tells; it is not public, so anything unexpected there counts as unbounded.
+    That is less than the width of a match, except where the next character matters (``\b``, ``$``): then all of
+    it. The standard library's parser tells; it is not public, so anything unexpected there counts as unbounded.
     """
     try:
         with warnings.catch_warnings():  # they were shown when the pattern was compiled

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pants._pollers import ERROR, HANGUP, READ, WRITE, Epoll, Kqueue, Poller, Select, best_poller
 from pants._timers import Timer, Timers, check_callable, check_seconds
@@ -25,8 +25,19 @@ if TYPE_CHECKING:
 
 __all__ = ["ERROR", "HANGUP", "READ", "WRITE", "Engine", "Epoll", "Kqueue", "Poller", "Select"]
 
+# How often close() looks for channels that are left, those included that hooks have made meanwhile.
+CLOSING_ROUNDS = 10
+
 Handler = Callable[[int], object]
 SignalHandler = Callable[[int, FrameType | None], Any] | int | None
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """What owns a watched descriptor and ends with the engine."""
+
+    def abort(self) -> None:
+        """Close at once."""
 
 
 class Engine:
@@ -69,6 +80,7 @@ class Engine:
         # keeps out of it.
         self.current: Channel | None = None
         self.lingering: dict[int, Linger] = {}
+        self.connecting: set[Channel] = set()
         # The time of this turn, on the engine's clock, in seconds: for what need not be more exact than a turn.
         self.time = self._clock()
         self._turning = False
@@ -250,9 +262,7 @@ class Engine:
             self._wake()
         return timer
 
-    def cycle(
-        self, interval: float, function: Callable[..., object], *args: Any, **kwargs: Any
-    ) -> Callable[[], None]:
+    def cycle(self, interval: float, function: Callable[..., object], *args: Any, **kwargs: Any) -> Callable[[], None]:
         """Run ``function(*args, **kwargs)`` every ``interval`` seconds (manual: "Engine.cycle").
 
         A cycle keeps its rhythm. Where the loop was held up longer than an interval, the runs that were missed are
@@ -276,7 +286,7 @@ class Engine:
     # --- Threads, signals, other loops --------------------------------------------------------------------------
 
     def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
-        """Run ``function(*args)`` in the engine's thread, at once; may be called from any thread, and in any signal handler.
+        """Run ``function(*args)`` in the engine's thread, at once; for any thread, and for signal handlers.
 
         Calls are made in the order in which they were asked for. What one raises is logged, as with a timer.
 
@@ -320,8 +330,8 @@ class Engine:
     def fileno(self) -> int | None:
         """A descriptor that turns readable when `poll` has events to pass on, for another loop to watch.
 
-        That loop calls ``poll(0)`` when it turns readable, and when `time_to_timer` has passed. Whatever is scheduled or
-        written outside `poll` makes it readable too. None where the poller has no such descriptor (select): then
+        That loop calls ``poll(0)`` when it turns readable, and when `time_to_timer` has passed. Whatever is scheduled
+        or written outside `poll` makes it readable too. None where the poller has no such descriptor (select): then
         ``poll(0)`` is to be called by a timer.
         """
         return self._poller.fileno()
@@ -424,13 +434,15 @@ class Engine:
             return
         if self._turning:
             raise RuntimeError("A running engine cannot be closed; call stop() and close it once start() has returned")
-        for handler in list(self._handlers.values()):
-            abort = getattr(getattr(handler, "__self__", None), "abort", None)
-            if abort is not None:
-                abort()
         self._turning = True
         try:
-            while self._attention:
+            for _ in range(CLOSING_ROUNDS):  # a hook may make new channels, but not for ever
+                owners = [getattr(handler, "__self__", None) for handler in self._handlers.values()]
+                for owner in (*owners, *self.connecting):
+                    if isinstance(owner, Closable):
+                        owner.abort()
+                if not self._attention:
+                    break
                 self._attend_all()
         finally:
             self._turning = False

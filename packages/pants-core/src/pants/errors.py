@@ -45,8 +45,8 @@ class DelimiterError(PantsError):
 class ConnectError(PantsError, OSError):
     """A connection could not be made.
 
-    ``errno`` and ``reason`` say why, ``address`` to where. Where several addresses were tried, ``errors`` holds one exception for
-    each, in the order in which they were tried.
+    ``errno`` and ``reason`` say why, ``address`` to where. Where several addresses were tried, ``errors`` holds one
+    exception for each, in the order in which they were tried.
     """
 
     address: object = None

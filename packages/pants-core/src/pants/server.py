@@ -70,7 +70,7 @@ class Server(Channel):
 
     def __init__(
         self,
-        ConnectionClass: Callable[..., Stream] | None = None,  # noqa: N803 - the manual's name
+        ConnectionClass: Callable[..., Stream] | None = None,
         *,
         engine: Engine | None = None,
         socket: Socket | None = None,
@@ -101,7 +101,7 @@ class Server(Channel):
             raise ValueError(f"a Server needs a stream socket (SOCK_STREAM), not {sock!r}")
         if isinstance(sock, ssl.SSLSocket):
             # Its own accept() would block in the handshake; the connections are wrapped here instead.
-            self._tls = _tls.TLSSettings(sock.context, True, None, bool(sock.suppress_ragged_eofs))
+            self._tls = _tls.TLSSettings(sock.context, True, None, _tls.ragged_eofs_suppressed(sock))
             sock = Socket(fileno=sock.detach())
         sock.setblocking(False)
         self.socket = sock
@@ -128,7 +128,8 @@ class Server(Channel):
         `on_listen` is called before this returns, and `local_address` tells the port that 0 became.
 
         Args:
-            address: A path (UNIX), a port (on all IPv4 addresses), a tuple (host, port), or (host, port, flow info, scope
+            address: A path (UNIX), a port (on all IPv4 addresses), a tuple (host, port), or (host, port, flow info,
+            scope
                 id) for IPv6. A name is looked up, at once. The file of a UNIX socket on which nobody listens any more
                 is replaced; it is removed when the server closes. It may be left out where the server was given a
                 socket that is bound.
@@ -224,7 +225,7 @@ class Server(Channel):
             self.socket = self._bound(None, AF_INET6, where)
             port = self.socket.getsockname()[1]
             try:
-                self._slave = self._bound(None, AF_INET, ("0.0.0.0", port))  # noqa: S104 - what the user asked for
+                self._slave = self._bound(None, AF_INET, ("0.0.0.0", port))
                 return
             except OSError as error:
                 self.socket.close()
@@ -247,7 +248,7 @@ class Server(Channel):
             status = os.stat(path)
             self._unix_file = (path, status.st_dev, status.st_ino)
 
-    def startSSL(self, ssl_options: _tls.SSLOptions = {}) -> Self:  # noqa: B006, N802 - the manual's name and default
+    def startSSL(self, ssl_options: _tls.SSLOptions = {}) -> Self:  # noqa: B006 - the manual's default
         """Enable TLS for the connections accepted from now on (manual: "Server.startSSL").
 
         Args:
@@ -296,8 +297,7 @@ class Server(Channel):
         """
         if error.errno in _EXHAUSTED:
             log.warning("%r cannot accept connections, and tries again in %s s: %s", self, BACK_OFF, error)
-            for sock in self._sockets():
-                self.engine.unwatch(sock.fileno())
+            self.suspend()
             self._cancel_back_off = self.engine.defer(BACK_OFF, self._accept_again)
             return False
         if error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP):
@@ -308,8 +308,18 @@ class Server(Channel):
 
     def _accept_again(self) -> None:
         self._cancel_back_off = None
+        self.resume()
+
+    def suspend(self) -> None:
+        """Accept nothing: a hook of this channel polls the engine."""
         for sock in self._sockets():
-            self.engine.watch(sock.fileno(), READ, self._on_events)
+            self.engine.unwatch(sock.fileno())
+
+    def resume(self) -> None:
+        """Accept again."""
+        if self._cancel_back_off is None:
+            for sock in self._sockets():
+                self.engine.watch(sock.fileno(), READ, self._on_events)
 
     def _accepted(self, sock: Socket, addr: Any) -> None:
         sock.setblocking(False)
@@ -324,7 +334,7 @@ class Server(Channel):
         engine.current = self
         try:
             self.on_accept(sock, addr)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged; the server lives
             sock.close()
             log.exception("on_accept of %r failed; the connection from %r is closed", self, addr)
         except BaseException:

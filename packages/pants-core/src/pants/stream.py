@@ -107,7 +107,7 @@ class Stream(Transport):
                 connected = True
         if isinstance(sock, ssl.SSLSocket):
             self._tls = _tls.TLSSettings(
-                sock.context, bool(sock.server_side), sock.server_hostname, bool(sock.suppress_ragged_eofs)
+                sock.context, bool(sock.server_side), sock.server_hostname, _tls.ragged_eofs_suppressed(sock)
             )
             if not connected:
                 sock = Socket(fileno=sock.detach())  # TLS is put around it again once it is connected
@@ -121,7 +121,9 @@ class Stream(Transport):
             self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, True)  # type: ignore[union-attr]
         self._active = self.engine.time
         self._fresh = True
-        self.connected = self._tls is None
+        self.connected = self._tls is None or self._tls_due
+        if self._tls_due:
+            self._queue.append(_send_queue.StartTLS())
         self._attend_soon()
 
     def connect(self, address: Any) -> Self:
@@ -154,6 +156,7 @@ class Stream(Transport):
         if self._tls is not None:
             self._tls.check_name(host)
         self._host = host
+        self.engine.connecting.add(self)
         self._connector = Connector(
             self.engine, parsed, address, self.connect_timeout, self._connected, self._connect_failed, self.socket
         )
@@ -161,6 +164,7 @@ class Stream(Transport):
 
     def _connected(self, sock: Socket, peer: Any) -> None:
         self._connector = None
+        self.engine.connecting.discard(self)
         self.socket = sock
         if self._remote is UNSET:
             self._remote = peer
@@ -168,14 +172,15 @@ class Stream(Transport):
 
     def _connect_failed(self, error: ConnectError) -> None:
         self._connector = self.socket = None
+        self.engine.connecting.discard(self)
         self.call(self.on_connect_error, error)
 
-    def startSSL(self, ssl_options: _tls.SSLOptions = {}) -> Self:  # noqa: B006, N802 - the manual's name and default
+    def startSSL(self, ssl_options: _tls.SSLOptions = {}) -> Self:  # noqa: B006 - the manual's default
         """Enable TLS, and make the handshake at the next opportunity (manual: "Stream.startSSL").
 
-        Called before `connect`, or on a socket passed to the constructor before the loop has seen it, the handshake comes
-        first and `on_connect` after it. Called on a connected channel (STARTTLS), what has been written goes out first,
-        in clear; what is written from now on waits for the handshake; what the peer has sent in clear and has
+        Called before `connect`, or on a socket passed to the constructor before the loop has seen it, the handshake
+        comes first and `on_connect` after it. Called on a connected channel (STARTTLS), what has been written goes out
+        first, in clear; what is written from now on waits for the handshake; what the peer has sent in clear and has
         not been passed to `on_read` yet is discarded, for it is not protected.
 
         Args:
@@ -198,7 +203,8 @@ class Stream(Transport):
         Raises:
             RuntimeError: The channel is closed, or TLS is enabled on it already.
             TypeError: The options are of another type, or unknown.
-            ValueError: ``do_handshake_on_connect`` is true; the server side has no certificate; there is no host name to
+            ValueError: ``do_handshake_on_connect`` is true; the server side has no certificate; there is no host name
+            to
                 verify.
             OSError, ssl.SSLError: A file cannot be read, or holds something else.
         """
@@ -213,6 +219,8 @@ class Stream(Transport):
         self._tls = settings
         if self._fresh:  # a socket given to the constructor, or accepted: TLS comes before on_connect()
             self.connected = False
+        elif self._connector is not None:
+            self._tls_due = True
         elif self.connected:
             self._tls_due = True
             self._set_reading()
@@ -241,8 +249,8 @@ class Stream(Transport):
         - `struct.Struct`, `netstruct.NetStruct`: the bytes of one, unpacked; ``on_read`` gets its values.
         - a compiled pattern of bytes: see `regex_search`.
 
-        Set inside `on_read` it holds from the next byte on; set elsewhere, what is buffered is looked at anew on the next
-        turn.
+        Set inside `on_read` it holds from the next byte on; set elsewhere, what is buffered is looked at anew on the
+        next turn.
 
         Raises:
             TypeError: When set to anything else.
@@ -310,7 +318,7 @@ class Stream(Transport):
 
     @property
     def idle_timeout(self) -> float | None:
-        """Seconds without anything received or sent after which `on_idle_timeout` is called; None, the default, for never.
+        """Seconds without any traffic after which `on_idle_timeout` is called; None, the default, for never.
 
         Raises:
             TypeError: When set to anything but a number or None.
@@ -339,6 +347,8 @@ class Stream(Transport):
             left = self._idle_timeout
             if self.connected:
                 self.call(self.on_idle_timeout)
+                if self._queue:
+                    self._attend_soon()
             if self._closing or self._idle_timeout is None:
                 return
         self._cancel_idle = self.engine.defer(left, self._check_idle)
@@ -419,7 +429,7 @@ class Stream(Transport):
         self.write(_packer(format, self.read_delimiter).pack(*data), flush)
 
     def flush(self) -> None:
-        """Send what is queued now, as far as the kernel takes it, without waiting for the loop (manual: "Stream.flush").
+        """Send what is queued now, as far as the kernel takes it, not waiting for the loop (manual: "Stream.flush").
 
         Raises:
             RuntimeError: The channel is not connected, or closed.

@@ -137,6 +137,9 @@ class Channel:
             hook(*args)
         except Exception as exception:  # noqa: BLE001 - hooks are contained
             self.contain(exception)
+        except BaseException:
+            self._attend_soon()  # the engine may be started again; then what the hook left undone is gone on with
+            raise
         finally:
             engine.current = outer
 

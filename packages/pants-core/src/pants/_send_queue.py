@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import sys
 from typing import Any, Final, Protocol
 
 from pants.errors import FileShrunk
@@ -19,6 +20,10 @@ JOIN_SIZE: Final = 65536
 CHUNK_SIZE: Final = 65536
 # What one channel may send in one go before others have their turn.
 TURN_SIZE: Final = 4 * 1024 * 1024
+
+
+# Pieces in a queue from which on it is made compact.
+MANY: Final = 64
 
 
 class Sending(Protocol):
@@ -47,7 +52,7 @@ class FileSlice:
             file object is closed.
     """
 
-    __slots__ = ("_fd", "_file", "offset", "size")
+    __slots__ = ("_fd", "_file", "_seekable", "offset", "size")
 
     def __init__(self, sfile: Any, nbytes: int, offset: int) -> None:
         for name, value in (("nbytes", nbytes), ("offset", offset)):
@@ -57,6 +62,9 @@ class FileSlice:
                 raise ValueError(f"{name} is 0 or more, not {value}")
         self._fd = -1
         self._file: Any = None
+        self._seekable = False
+        if isinstance(sfile, io.TextIOBase) or hasattr(sfile, "encoding"):
+            raise TypeError(f"{sfile!r} holds text; a stream sends bytes, so open the file in binary mode")
         fd = _descriptor(sfile)
         if fd is None:
             end = self._open_object(sfile, nbytes, offset)
@@ -69,7 +77,7 @@ class FileSlice:
         self.size = nbytes or end - offset
 
     def _open_descriptor(self, sfile: Any, fd: int) -> int:
-        if isinstance(sfile, (io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)) and sfile.writable():
+        if getattr(sfile, "writable", bool)():
             sfile.flush()  # what the caller wrote to it belongs to the file
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -78,16 +86,20 @@ class FileSlice:
         return status.st_size
 
     def _open_object(self, sfile: Any, nbytes: int, offset: int) -> int:
-        if isinstance(sfile, io.TextIOBase):
-            raise TypeError(f"{sfile!r} holds text; a stream sends bytes, so open the file in binary mode")
         if not callable(getattr(sfile, "read", None)):
             raise TypeError(f"sfile is an open file, not {sfile!r}")
         self._file = sfile
-        if hasattr(sfile, "seekable") and sfile.seekable():
-            return int(sfile.seek(0, os.SEEK_END))
+        self._seekable = hasattr(sfile, "seekable") and sfile.seekable()
+        if self._seekable:
+            try:
+                return int(sfile.seek(0, os.SEEK_END))
+            except (OSError, ValueError):  # compressed files do not know their size
+                offset = 0
         if offset or not nbytes:
-            raise ValueError(f"{sfile!r} cannot seek, so its size must be given as nbytes, and offset left at 0")
-        return nbytes
+            raise ValueError(
+                f"the size of {sfile!r} cannot be found out: give nbytes, and offset only where it can seek"
+            )
+        return sys.maxsize
 
     def send_to(self, sock: Sending) -> int | None:
         """Have the kernel send from the file.
@@ -116,7 +128,7 @@ class FileSlice:
         if self._fd >= 0:
             data = os.pread(self._fd, wanted, self.offset)
         else:
-            if self._file.seekable():
+            if self._seekable:
                 self._file.seek(self.offset)
             data = self._file.read(wanted)
             if not isinstance(data, bytes):
@@ -142,7 +154,12 @@ Item = bytes | memoryview | FileSlice | StartTLS
 
 
 def _descriptor(sfile: Any) -> int | None:
-    """The descriptor of a file object, or None."""
+    """The descriptor behind a file object, or None where there is none that holds the same bytes.
+
+    A compressed file, say, has a descriptor too, and reads as something else.
+    """
+    if isinstance(sfile, io.IOBase) and not isinstance(getattr(sfile, "raw", sfile), io.FileIO):
+        return None
     try:
         fd = sfile.fileno()
     except (AttributeError, io.UnsupportedOperation):
@@ -167,6 +184,15 @@ def clear(queue: list[Item]) -> None:
         if isinstance(item, FileSlice):
             item.close()
     queue.clear()
+
+
+def compact(queue: list[Item]) -> None:
+    """Join small pieces where there are many, so that they take little memory and are quickly counted."""
+    if len(queue) > MANY:
+        pieces, queue[:] = queue[:], []
+        while pieces:
+            _join(pieces)
+            queue.append(pieces.pop(0))
 
 
 def send_from(queue: list[Item], sock: Sending, *, kernel_files: bool) -> None:

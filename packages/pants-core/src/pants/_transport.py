@@ -1,16 +1,16 @@
-"""What a stream does in the loop: its socket's events, TLS, sending, closing.
+"""What a stream does in the loop: its socket's events, handing out, sending, closing.
 
-The engine calls one of four methods, and hooks are called from these only, never inside a method that a user calls:
+The engine calls one of four methods, and hooks are called from these and from timers only, never inside a method that a
+user calls:
 
-    Transport._on_events              the socket is ready; the connection is in clear
-    Transport._on_handshake_events    the socket is ready; TLS is being negotiated
-    Transport._on_tls_events          the socket is ready; the connection is secure
-    Transport._attend                 before the engine waits again: what was done to the stream from elsewhere
+    Transport._on_events                    the socket is ready; the connection is in clear
+    SecureTransport._on_handshake_events    the socket is ready; TLS is being negotiated
+    SecureTransport._on_tls_events          the socket is ready; the connection is secure
+    Transport._attend                       before the engine waits again: what was done to the stream from elsewhere
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ssl
 from collections.abc import Callable
@@ -26,18 +26,13 @@ from pants._send_queue import StartTLS
 from pants._tls import TLSSettings
 from pants.delimiter import Framer
 from pants.engine import ERROR, HANGUP, READ, WRITE, Engine, Handler
-from pants.errors import BufferOverflow, DelimiterError, HandshakeTimeout
+from pants.errors import BufferOverflow, DelimiterError
 
 if TYPE_CHECKING:
     from pants.server import Server
 
 # What one recv() asks for, in bytes.
 RECV_SIZE: Final = 65536
-# The most that OpenSSL gives at once: one TLS record.
-RECORD_SIZE: Final = 16384
-# TLS records read in one go before other channels have their turn.
-RECORDS_PER_TURN: Final = 16
-
 # Values of Transport._interest where the engine does not watch the socket.
 UNWATCHED: Final = -1
 HUNG_UP: Final = -2  # the peer has gone while reading was paused
@@ -53,7 +48,7 @@ def _is_gone(error: Exception) -> bool:
 
 
 class Transport(StreamHooks):
-    """The mechanics under `pants.Stream`."""
+    """The mechanics of a stream in clear; `pants._secure_transport.SecureTransport` adds TLS."""
 
     __slots__ = (
         "_active",
@@ -75,6 +70,7 @@ class Transport(StreamHooks):
         "_paused",
         "_queue",
         "_reading",
+        "_recheck",
         "_suspended",
         "_tls",
         "_tls_due",
@@ -123,9 +119,10 @@ class Transport(StreamHooks):
         self._paused = self._ended = self._tls_due = False
         self._handshaking = False
         self._blocked = False  # the kernel did not take all; it will tell when it takes more
+        self._recheck = False  # what has been received may be handed out now
         self._drained = False  # on_write() is owed, after a flush() by the user
         self._high = False  # on_high_water() has been called for what is queued
-        self._closing = ""  # "flush": once the queue is empty; "abort": now
+        self._closing = ""  # "flush" and then "waiting": once the queue is empty; "abort": now
         self._fresh = False  # connected, and nothing done about it yet
         self._suspended = False
 
@@ -145,6 +142,7 @@ class Transport(StreamHooks):
             if self.fileno() < 0:  # closed by the server, for the constructor of a subclass has failed
                 self._closed = True
                 self.connected = False
+                self._cancel_timers()
                 return
             if self._tls is None or self._tls_due:
                 self._open()
@@ -152,18 +150,23 @@ class Transport(StreamHooks):
                 self._start_handshake()
         if self._drained:
             self._tell_drained()
-        if self._reading:
+        if self._reading and self._recheck:
+            self._recheck = False
             self._read_buffered()
-        if self._queue and not self._blocked and not self._handshaking:
+        if self._blocked:
+            self._check_high_water()
+        elif self._queue and not self._handshaking:
             self._flush()
 
     def _open(self) -> None:
         """The channel can be used now."""
         self.connected = True
         self._set_reading()
-        self.call(self.on_connect)
-        if not self._closing:
-            self._watch()
+        try:
+            self.call(self.on_connect)
+        finally:
+            if not self._closing:
+                self._watch()
 
     def suspend(self) -> None:
         """A hook of this channel polls the engine: leave the channel alone, but for what is to be sent."""
@@ -183,14 +186,9 @@ class Transport(StreamHooks):
 
     def _watch(self) -> None:
         """Have the engine watch the socket, with the handler for the channel's state."""
-        handler: Handler = self._on_events
-        if self._handshaking:
-            handler = self._on_handshake_events
-        elif self.secure:
-            handler = self._on_tls_events
-        events = self._wanted()
         if self._suspended or self.socket is None:
             return
+        handler, events = self._handler(), self._wanted()
         try:
             if self._interest < 0:
                 self.engine.watch(self.socket.fileno(), events, handler)
@@ -207,9 +205,10 @@ class Transport(StreamHooks):
             self.engine.unwatch(self.socket.fileno())
         self._interest = UNWATCHED
 
+    def _handler(self) -> Handler:
+        return self._on_events
+
     def _wanted(self) -> int:
-        if self._handshaking:
-            return self._tls_wants
         events = READ if self._reading else 0
         if self._blocked and not self._tls_wants & READ:
             events |= WRITE
@@ -248,28 +247,16 @@ class Transport(StreamHooks):
         except OSError as error:
             self._receive_failed(error)
             return
-        engine = self.engine
-        self._active = engine.time
+        self._active = self.engine.time
         if not data:
             self._end()
             return
-        engine.current = self
-        try:
-            if self._framer is None:
-                self.on_read(data)
-            else:
-                self._framer.feed(data)
-                self._framer.deliver(self.on_read)
-        except Exception as exception:  # noqa: BLE001 - hooks are contained
-            self._read_failed(exception)
-        finally:
-            engine.current = None
+        self._hand_out(data)
         if self._queue and not self._blocked:
             self._flush()
 
     def _on_other_events(self, events: int) -> None:
         if events & WRITE and self._blocked:
-            self._active = self.engine.time
             self._flush()
         if events & ~WRITE:
             if self._reading:
@@ -291,6 +278,7 @@ class Transport(StreamHooks):
             # as the socket is watched, whatever for.
             self._unwatch()
             self._interest = HUNG_UP
+            self.engine.dormant.add(self)
 
     def _receive_failed(self, error: OSError) -> None:
         if not isinstance(error, (BlockingIOError, InterruptedError)):
@@ -312,19 +300,30 @@ class Transport(StreamHooks):
 
     # --- Handing out --------------------------------------------------------------------------------------------
 
+    def _hand_out(self, data: bytes) -> None:
+        """Pass data to on_read(), through the framer if there is one."""
+        engine = self.engine
+        engine.current = self
+        try:
+            framer = self._framer
+            if framer is None:
+                self.on_read(data)
+            else:
+                framer.feed(data)
+                framer.deliver(self.on_read)
+        except Exception as exception:  # noqa: BLE001 - hooks are contained
+            self._read_failed(exception)
+        except BaseException:
+            self._recheck = True
+            self._attend_soon()  # as in call()
+            raise
+        finally:
+            engine.current = None
+
     def _read_buffered(self) -> None:
         """Hand out what has been received and not been handed out."""
         if self._framer is not None and self._framer.pending:
-            engine = self.engine
-            engine.current = self
-            try:
-                self._framer.deliver(self.on_read)
-            except Exception as exception:  # noqa: BLE001 - hooks are contained
-                self._read_failed(exception)
-            finally:
-                engine.current = None
-        if self._reading and isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
-            self._on_tls_events(READ)
+            self._hand_out(b"")
 
     def _read_failed(self, exception: Exception) -> None:
         """Deal with what came out of on_read(), or of the framer."""
@@ -347,122 +346,8 @@ class Transport(StreamHooks):
     def _look_again(self) -> None:
         """What is buffered may have become a frame."""
         if self._framer is not None and self._framer.pending:
+            self._recheck = True
             self._attend_soon()
-
-    # --- TLS ----------------------------------------------------------------------------------------------------
-
-    def _start_handshake(self) -> None:
-        """Put TLS around the socket, and begin the handshake."""
-        assert self._tls is not None
-        if self._framer is not None:
-            self._framer.clear()  # what came in clear is not to be taken for protected
-        try:
-            if not isinstance(self.socket, ssl.SSLSocket):
-                self.socket = self._tls.wrap(self.socket, self._host)
-        except (OSError, ValueError) as error:
-            self._fail_by(self.on_ssl_error, error)
-            return
-        self._handshaking = True
-        self._tls_wants = READ
-        if self.handshake_timeout is not None and not self._closing:
-            self._cancel_deadline = self.engine.defer(self.handshake_timeout, self._handshake_overdue)
-        self._watch()
-        self._on_handshake_events(0)
-
-    def _on_handshake_events(self, _events: int) -> None:
-        if not self._handshaking or self._failure is not None:
-            return
-        wants = READ
-        try:
-            self.socket.do_handshake()  # type: ignore[union-attr]
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLWantWriteError:
-            wants = WRITE
-        except (OSError, ValueError) as error:
-            self._fail_by(self.on_ssl_handshake_error, error)
-            return
-        else:
-            self._handshaken()
-            return
-        self._tls_wants = wants
-        self._update_interest()
-
-    def _handshake_overdue(self) -> None:
-        error = HandshakeTimeout(f"the TLS handshake took longer than {self.handshake_timeout} seconds")
-        self._fail_by(self.on_ssl_handshake_error, error)
-
-    def _handshaken(self) -> None:
-        self._handshaking = self._tls_due = False
-        self.secure = True
-        self._tls_wants = 0
-        self._active = self.engine.time
-        if self._queue and isinstance(self._queue[0], StartTLS):
-            del self._queue[0]
-        if self._closing:
-            self._watch()
-            self._attend_soon()
-            return
-        if self._cancel_deadline is not None:
-            self._cancel_deadline()
-            self._cancel_deadline = None
-        was_connected = self.connected
-        self.connected = True
-        self._set_reading()
-        self.call(self.on_ssl_handshake)
-        if self._closing:
-            return
-        if was_connected:
-            self._watch()
-        else:
-            self._open()
-        self._attend_soon()
-
-    def _on_tls_events(self, events: int) -> None:
-        engine = self.engine
-        self._active = engine.time
-        self._tls_wants = 0
-        if self._reading:
-            self._read_records()
-        elif events & (ERROR | HANGUP):
-            self._hung_up()
-        if self._queue and not self._closed:
-            self._flush()
-        if not self._closed:
-            self._update_interest()
-
-    def _read_records(self) -> None:
-        """Read what is there, and hand it out. Nothing that OpenSSL keeps may be left behind: no event tells of it."""
-        sock = self.socket
-        engine = self.engine
-        for _ in range(RECORDS_PER_TURN):
-            try:
-                data = sock.recv(RECORD_SIZE)  # type: ignore[union-attr]
-            except ssl.SSLWantReadError:
-                return
-            except ssl.SSLWantWriteError:
-                self._tls_wants |= WRITE
-                return
-            except OSError as error:
-                self._receive_failed(error)
-                return
-            if not data:
-                self._end()
-                return
-            engine.current = self
-            try:
-                if self._framer is None:
-                    self.on_read(data)
-                else:
-                    self._framer.feed(data)
-                    self._framer.deliver(self.on_read)
-            except Exception as exception:  # noqa: BLE001 - hooks are contained
-                self._read_failed(exception)
-            finally:
-                engine.current = None
-            if not self._reading:
-                return
-        self._attend_soon()  # what OpenSSL has taken out of the kernel causes no event
 
     # --- Sending ------------------------------------------------------------------------------------------------
 
@@ -478,7 +363,12 @@ class Transport(StreamHooks):
         elif isinstance(self._queue[0], StartTLS):
             if not self._handshaking:
                 self._start_handshake()
-        elif not self._high and self.high_water is not None and not self._closing:
+        else:
+            self._check_high_water()
+
+    def _check_high_water(self) -> None:
+        if not self._high and self.high_water is not None and not self._closing:
+            _send_queue.compact(self._queue)
             if _send_queue.queued_size(self._queue) > self.high_water:
                 self._high = True
                 self.call(self.on_high_water)
@@ -493,9 +383,9 @@ class Transport(StreamHooks):
             self.contain(exception)
         finally:
             engine.current = None
-        if self._queue:
-            # On the next turn, for else a stream that always has more to write would keep the loop to itself.
-            self._attend_soon()
+            if self._queue:
+                # On the next turn, for else a stream that always has more to write would keep the loop to itself.
+                self._attend_soon()
 
     def _send(self) -> bool:
         """Send what the kernel takes. Calls no hook.
@@ -522,6 +412,7 @@ class Transport(StreamHooks):
         except Exception as error:  # noqa: BLE001 - told to a hook, by the loop
             self._send_failed(error)
             return False
+        self._active = self.engine.time
         blocked = bool(queue) and not isinstance(queue[0], StartTLS)
         if blocked is not self._blocked:
             self._blocked = blocked
@@ -583,19 +474,31 @@ class Transport(StreamHooks):
             self._closing = "abort"
         self._attend_soon()
 
+    def abort(self) -> None:
+        """Close at once: the same as ``close(flush=False)``."""
+        self.close(flush=False)
+
     def _close_step(self) -> None:
         """Go on closing: send what is left, or finish."""
-        if self._closing == "flush" and self._queue:
+        if self._closing != "abort" and self._queue:
             if not self._blocked and not self._handshaking:
                 self._flush()
-            if self._queue and self._closing == "flush":
-                if self._cancel_deadline is not None:
-                    self._cancel_deadline()
-                self._active = self.engine.time
-                self._cancel_deadline = self.engine.defer(self.close_timeout, self._close_overdue)
-                self._update_interest()
+            if self._queue and self._closing != "abort":
+                self._wait_for_queue()
                 return
         self._finish()
+
+    def _wait_for_queue(self) -> None:
+        if self._closing == "flush":
+            self._closing = "waiting"
+            if self._cancel_deadline is not None:  # of a handshake
+                self._cancel_deadline()
+            self._active = self.engine.time
+            self._cancel_deadline = self.engine.defer(self.close_timeout, self._close_overdue)
+        if self._interest < 0:
+            self._watch()
+        else:
+            self._update_interest()
 
     def _close_overdue(self) -> None:
         """The time to close is over, unless some bytes have gone meanwhile."""
@@ -611,11 +514,8 @@ class Transport(StreamHooks):
         if self._connector is not None:
             self._connector.cancel()
             self._connector = None
-            self.engine.connecting.discard(self)
-        for cancel in (self._cancel_deadline, self._cancel_idle):
-            if cancel is not None:
-                cancel()
-        self._cancel_deadline = self._cancel_idle = None
+        self.engine.dormant.discard(self)
+        self._cancel_timers()
         _send_queue.clear(self._queue)
         self._framer = None
         sock = self.socket
@@ -628,12 +528,17 @@ class Transport(StreamHooks):
             self._release(sock)
         self._call_on_close()
 
+    def _cancel_timers(self) -> None:
+        for cancel in (self._cancel_deadline, self._cancel_idle):
+            if cancel is not None:
+                cancel()
+        self._cancel_deadline = self._cancel_idle = None
+
+    def _start_handshake(self) -> None:
+        raise NotImplementedError
+
     def _release(self, sock: Socket) -> None:
-        if isinstance(sock, ssl.SSLSocket):
-            if self.secure and self.close_error is None:
-                with contextlib.suppress(OSError, ValueError):
-                    sock.unwrap()  # sends close_notify; the peer's own is not waited for
-            sock = Socket(fileno=sock.detach())
+        """Close the socket, so that the peer gets to read what was sent."""
         if self._ended or (isinstance(self.close_error, OSError) and not isinstance(self.close_error, ssl.SSLError)):
             sock.close()
         else:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from weakref import WeakSet
 
 from pants._pollers import ERROR, HANGUP, READ, WRITE, Epoll, Kqueue, Poller, Select, best_poller
 from pants._timers import Timer, Timers, check_callable, check_seconds
@@ -80,7 +81,8 @@ class Engine:
         # keeps out of it.
         self.current: Channel | None = None
         self.lingering: dict[int, Linger] = {}
-        self.connecting: set[Channel] = set()
+        # Channels that hold a socket which is not being watched: to be closed with the engine nevertheless.
+        self.dormant: WeakSet[Channel] = WeakSet()
         # The time of this turn, on the engine's clock, in seconds: for what need not be more exact than a turn.
         self.time = self._clock()
         self._turning = False
@@ -438,7 +440,7 @@ class Engine:
         try:
             for _ in range(CLOSING_ROUNDS):  # a hook may make new channels, but not for ever
                 owners = [getattr(handler, "__self__", None) for handler in self._handlers.values()]
-                for owner in (*owners, *self.connecting):
+                for owner in (*owners, *self.dormant):
                     if isinstance(owner, Closable):
                         owner.abort()
                 if not self._attention:

@@ -58,7 +58,16 @@ class Server(Channel):
         >>> server.close()
     """
 
-    __slots__ = ("_cancel_back_off", "_slave", "_tls", "_unix_file", "channels", "listening", "reuse_port")
+    __slots__ = (
+        "_cancel_back_off",
+        "_close_due",
+        "_slave",
+        "_tls",
+        "_unix_file",
+        "channels",
+        "listening",
+        "reuse_port",
+    )
 
     #: The class of accepted connections (manual: "Server.ConnectionClass").
     ConnectionClass: Callable[..., Stream] = Stream
@@ -89,6 +98,7 @@ class Server(Channel):
         self._slave: Socket | None = None  # the socket for IPv4, beside one for IPv6
         self._unix_file: tuple[str | bytes, int, int] | None = None  # path, device and inode of the socket file
         self._cancel_back_off: Callable[[], None] | None = None
+        self._close_due = False  # on_close() is owed
         if socket is not None:
             self._adopt(socket)
         if ssl_options is not None:
@@ -155,7 +165,9 @@ class Server(Channel):
         try:
             if address is None:
                 if given is None:
-                    raise TypeError("listen() needs an address, since this server was not given a bound socket")
+                    raise TypeError("listen() needs an address, since this server was not given a socket")
+                if not _is_bound(given):
+                    raise ValueError("listen() needs an address, since the socket of this server is not bound")
             else:
                 self._bind(address, slave)
             for sock in self._sockets():
@@ -335,13 +347,21 @@ class Server(Channel):
         try:
             self.on_accept(sock, addr)
         except Exception:  # noqa: BLE001 - logged; the server lives
-            sock.close()
             log.exception("on_accept of %r failed; the connection from %r is closed", self, addr)
+            self._drop(sock)
         except BaseException:
-            sock.close()
+            self._drop(sock)
             raise
         finally:
             engine.current = outer
+
+    def _drop(self, sock: Socket) -> None:
+        """Close a connection whose on_accept() has failed, early or late."""
+        channel = self.channels.get(sock.fileno())
+        if channel is None:
+            sock.close()
+        else:
+            channel.abort()
 
     def forget(self, fd: int, channel: Transport) -> None:
         """Take out a connection that closes, and had the descriptor ``fd``."""
@@ -362,11 +382,14 @@ class Server(Channel):
         self._closed = True
         self.listening = False
         self._release(keep=None)
+        self._close_due = True
         self._attend_soon()
 
     def _attend(self) -> None:
         self._attended = False
-        self._call_on_close()
+        if self._close_due:
+            self._close_due = False
+            self._call_on_close()
 
     def _release(self, keep: Socket | None) -> None:
         """Close the sockets, all but one of the user's own."""
@@ -422,6 +445,11 @@ class Server(Channel):
 def _named(error: OSError, address: object) -> OSError:
     """The same error, naming the address."""
     return type(error)(error.errno, f"cannot listen on {address!r}: {error.strerror or error}")
+
+
+def _is_bound(sock: Socket) -> bool:
+    where = sock.getsockname()
+    return bool(where[1] if sock.family in (AF_INET, AF_INET6) else where)
 
 
 def _is_dead(path: str | bytes) -> bool:

@@ -1,7 +1,7 @@
 """Streaming (TCP) connection implementation (manual: "pants.stream").
 
 `Stream` is what users see of a connection. Its hooks stand in `pants._hooks`; what it does in the engine's loop, in
-`pants._transport`.
+`pants._transport` and, for TLS, in `pants._secure_transport`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ from netstruct import NetStruct
 from pants import _address, _send_queue, _tls
 from pants._channel import UNSET
 from pants._connector import Connector
+from pants._secure_transport import SecureTransport
 from pants._timers import check_seconds
-from pants._transport import Transport
 from pants.delimiter import DEFAULT_LIMIT, Framer
 from pants.engine import Engine
 from pants.errors import ConnectError
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from pants.server import Server
 
 __all__ = ["Stream"]
 
 
-class Stream(Transport):
+class Stream(SecureTransport):
     r"""A connection: a socket, the data read from it and written to it, and hooks for what happens (manual: "Stream").
 
     Subclass it and override the hooks, the methods whose names begin with ``on_``. A `Server` makes instances for the
@@ -103,7 +105,7 @@ class Stream(Transport):
         connected = self.server is not None  # even if the client has gone by now: then reading will tell
         if not connected:
             with contextlib.suppress(OSError):
-                sock.getpeername()
+                self._remote = sock.getpeername()
                 connected = True
         if isinstance(sock, ssl.SSLSocket):
             self._tls = _tls.TLSSettings(
@@ -114,6 +116,8 @@ class Stream(Transport):
         self.socket = sock
         if connected:
             self._begin()
+        else:
+            self.engine.dormant.add(self)
 
     def _begin(self) -> None:
         """The socket is connected: let the loop go on from here."""
@@ -156,7 +160,7 @@ class Stream(Transport):
         if self._tls is not None:
             self._tls.check_name(host)
         self._host = host
-        self.engine.connecting.add(self)
+        self.engine.dormant.add(self)
         self._connector = Connector(
             self.engine, parsed, address, self.connect_timeout, self._connected, self._connect_failed, self.socket
         )
@@ -164,7 +168,7 @@ class Stream(Transport):
 
     def _connected(self, sock: Socket, peer: Any) -> None:
         self._connector = None
-        self.engine.connecting.discard(self)
+        self.engine.dormant.discard(self)
         self.socket = sock
         if self._remote is UNSET:
             self._remote = peer
@@ -172,7 +176,7 @@ class Stream(Transport):
 
     def _connect_failed(self, error: ConnectError) -> None:
         self._connector = self.socket = None
-        self.engine.connecting.discard(self)
+        self.engine.dormant.discard(self)
         self.call(self.on_connect_error, error)
 
     def startSSL(self, ssl_options: _tls.SSLOptions = {}) -> Self:  # noqa: B006 - the manual's default
@@ -314,7 +318,8 @@ class Stream(Transport):
         if self._paused:
             self._paused = False
             self._set_reading()
-            self._attend_soon()  # for what has been received and not been handed out
+            self._recheck = True
+            self._attend_soon()
 
     @property
     def idle_timeout(self) -> float | None:
@@ -345,7 +350,7 @@ class Stream(Transport):
         if left <= 0:
             self._active = self.engine.time
             left = self._idle_timeout
-            if self.connected:
+            if self.connected and not self._suspended:
                 self.call(self.on_idle_timeout)
                 if self._queue:
                     self._attend_soon()
@@ -355,13 +360,13 @@ class Stream(Transport):
 
     # --- Writing ------------------------------------------------------------------------------------------------
 
-    def write(self, data: bytes | bytearray | memoryview, flush: bool = False) -> None:
+    def write(self, data: Buffer, flush: bool = False) -> None:
         """Queue data to be sent (manual: "Stream.write").
 
         It is sent once the running hook has returned; all that the hook has written in one go.
 
         Args:
-            data: Bytes. A mutable buffer is copied.
+            data: Bytes, or another object with bytes in it (bytearray, memoryview, array ...), which is copied.
             flush: Send now; see `flush`.
 
         Raises:
@@ -374,8 +379,11 @@ class Stream(Transport):
             data = _as_bytes(data)
         if data:
             queue = self._queue
-            if not queue and self.engine.current is not self:
-                self._attend_soon()
+            if not queue:
+                if self.engine.current is not self:
+                    self._attend_soon()
+            elif self._blocked and not self._high:
+                self._attend_soon()  # for on_high_water()
             queue.append(data)
         if flush:
             self.flush()
@@ -426,6 +434,8 @@ class Stream(Transport):
             ValueError: There is no format.
             struct.error: The format is bad, or the values do not fit it.
         """
+        if not self.connected:
+            raise self._not_connected("write_packed")
         self.write(_packer(format, self.read_delimiter).pack(*data), flush)
 
     def flush(self) -> None:
@@ -452,9 +462,10 @@ class Stream(Transport):
 def _as_bytes(data: Any) -> bytes:
     if isinstance(data, str):
         raise TypeError(f"a stream carries bytes, not str; encode it, as in {data[:20]!r}.encode()")
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"a stream carries bytes, a bytearray or a memoryview, not {type(data).__name__}")
-    return bytes(data)
+    try:
+        return memoryview(data).tobytes()
+    except TypeError:
+        raise TypeError(f"a stream carries bytes, bytearray, memoryview and their like, not {data!r}") from None
 
 
 def _packer(format_: str | bytes | None, delimiter: Any) -> Any:

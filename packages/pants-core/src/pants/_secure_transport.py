@@ -1,0 +1,153 @@
+"""What a stream does in the loop where TLS is involved."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from socket import socket as Socket
+from typing import Final
+
+from pants._send_queue import StartTLS
+from pants._transport import Transport
+from pants.engine import ERROR, HANGUP, READ, WRITE, Handler
+from pants.errors import HandshakeTimeout
+
+# The most that OpenSSL gives at once: one TLS record.
+RECORD_SIZE: Final = 16384
+# TLS records read in one go before other channels have their turn.
+RECORDS_PER_TURN: Final = 16
+
+
+class SecureTransport(Transport):
+    """The mechanics of a stream, with TLS."""
+
+    __slots__ = ()
+
+    def _handler(self) -> Handler:
+        if self._handshaking:
+            return self._on_handshake_events
+        return self._on_tls_events if self.secure else self._on_events
+
+    def _wanted(self) -> int:
+        return self._tls_wants if self._handshaking else super()._wanted()
+
+    # --- The handshake ------------------------------------------------------------------------------------------
+
+    def _start_handshake(self) -> None:
+        """Put TLS around the socket, and begin the handshake."""
+        assert self._tls is not None
+        if self._framer is not None:
+            self._framer.clear()  # what came in clear is not to be taken for protected
+        try:
+            if not isinstance(self.socket, ssl.SSLSocket):
+                self.socket = self._tls.wrap(self.socket, self._host)
+        except (OSError, ValueError) as error:
+            self._fail_by(self.on_ssl_error, error)
+            return
+        self._handshaking = True
+        self._tls_wants = READ
+        if self.handshake_timeout is not None and not self._closing:
+            self._cancel_deadline = self.engine.defer(self.handshake_timeout, self._handshake_overdue)
+        self._watch()
+        self._on_handshake_events(0)
+
+    def _on_handshake_events(self, _events: int) -> None:
+        if not self._handshaking or self._failure is not None:
+            return
+        wants = READ
+        try:
+            self.socket.do_handshake()  # type: ignore[union-attr]
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLWantWriteError:
+            wants = WRITE
+        except (OSError, ValueError) as error:
+            self._fail_by(self.on_ssl_handshake_error, error)
+            return
+        else:
+            self._handshaken()
+            return
+        self._tls_wants = wants
+        self._update_interest()
+
+    def _handshake_overdue(self) -> None:
+        error = HandshakeTimeout(f"the TLS handshake took longer than {self.handshake_timeout} seconds")
+        self._fail_by(self.on_ssl_handshake_error, error)
+
+    def _handshaken(self) -> None:
+        self._handshaking = self._tls_due = False
+        self.secure = True
+        self._tls_wants = 0
+        self._active = self.engine.time
+        if self._queue and isinstance(self._queue[0], StartTLS):
+            del self._queue[0]
+        if self._closing:
+            self._watch()
+            self._attend_soon()
+            return
+        if self._cancel_deadline is not None:
+            self._cancel_deadline()
+            self._cancel_deadline = None
+        was_connected = self.connected
+        self.connected = True
+        self._set_reading()
+        self.call(self.on_ssl_handshake)
+        if self._closing:
+            return
+        if was_connected:
+            self._watch()
+        else:
+            self._open()
+        self._attend_soon()
+
+    # --- Reading ------------------------------------------------------------------------------------------------
+
+    def _on_tls_events(self, events: int) -> None:
+        self._active = self.engine.time
+        self._tls_wants = 0
+        if self._reading:
+            self._read_records()
+        elif events & (ERROR | HANGUP):
+            self._hung_up()
+        if self._queue and not self._closed:
+            self._flush()
+        if not self._closed:
+            self._update_interest()
+
+    def _read_records(self) -> None:
+        """Read what is there, and hand it out. Nothing that OpenSSL keeps may be left behind: no event tells of it."""
+        sock = self.socket
+        for _ in range(RECORDS_PER_TURN):
+            try:
+                data = sock.recv(RECORD_SIZE)  # type: ignore[union-attr]
+            except ssl.SSLWantReadError:
+                return
+            except ssl.SSLWantWriteError:
+                self._tls_wants |= WRITE
+                return
+            except OSError as error:
+                self._receive_failed(error)
+                return
+            if not data:
+                self._end()
+                return
+            self._hand_out(data)
+            if not self._reading:
+                return
+        self._recheck = True
+        self._attend_soon()  # what OpenSSL has taken out of the kernel causes no event
+
+    def _read_buffered(self) -> None:
+        super()._read_buffered()
+        if self._reading and isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+            self._on_tls_events(READ)
+
+    # --- Closing ------------------------------------------------------------------------------------------------
+
+    def _release(self, sock: Socket) -> None:
+        if isinstance(sock, ssl.SSLSocket):
+            if self.secure and self.close_error is None:
+                with contextlib.suppress(OSError, ValueError):
+                    sock.unwrap()  # sends close_notify; the peer's own is not waited for
+            sock = Socket(fileno=sock.detach())
+        super()._release(sock)

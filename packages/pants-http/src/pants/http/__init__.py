@@ -1,0 +1,1 @@
+"""HTTP for Pants: servers and clients. Nothing is built here yet."""

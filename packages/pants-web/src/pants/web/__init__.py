@@ -1,0 +1,1 @@
+"""Web applications on Pants: routing and responses. Nothing is built here yet."""

@@ -322,25 +322,28 @@ def heads(packed: Any) -> tuple[struct.Struct, ...]:
 class BoundedSearch(Strategy):
     """re.Pattern of bounded width, searched for: a frame is what comes before the match."""
 
-    def __init__(self, pattern: re.Pattern[Any], slack: int) -> None:
+    def __init__(self, pattern: re.Pattern[Any], anchored: bool, slack: int) -> None:
         self.pattern = pattern
+        # Whether what is before the frame has to be kept from the pattern: it might take it for a line before, say.
+        # Otherwise a part of its own is not needed for each frame, which of text would be a copy.
+        self.anchored = anchored
         # After a search in vain: how far before the end a match may still start.
         self.slack = slack
 
     def cut(self, buffer: Buffer, receive: Receive, batch: int) -> None:
         """See `Strategy`."""
-        search, slack = self.pattern.search, self.slack
+        search, anchored, slack = self.pattern.search, self.anchored, self.slack
         data, limit = buffer._data, buffer._limit
         view = data if buffer._text else memoryview(data)
         while (position := buffer._position) < len(data):
-            # A part of its own, so that the pattern takes the frame's start for the start of the data.
-            match = search(view[position : position + limit + slack + 2])
+            stop = position + limit + slack + 2
+            match = search(view[position:stop]) if anchored else search(data, position, stop)
             if match is None:
                 return self.check(len(data) - position, limit)
-            start, end = match.span()
-            self.check(start + slack, limit)
-            buffer._position = position + progress(end)
-            receive(data[position : position + start])
+            start, end = span(match, position if anchored else 0, position)
+            self.check(start - position + slack, limit)
+            buffer._position = end
+            receive(data[position:start])
             if buffer._interrupted:
                 return
 
@@ -363,27 +366,27 @@ class BoundedSearch(Strategy):
 class Rescan(Strategy):
     """re.Pattern tried from the frame's start each time: of unbounded width, or not searched but matched."""
 
-    def __init__(self, pattern: re.Pattern[Any], search: bool) -> None:
+    def __init__(self, pattern: re.Pattern[Any], anchored: bool, search: bool) -> None:
         self.pattern = pattern
+        self.anchored = anchored  # see BoundedSearch
         self.search = search
         self.find = pattern.search if search else pattern.match
 
     def cut(self, buffer: Buffer, receive: Receive, batch: int) -> None:
         """See `Strategy`."""
+        find, anchored = self.find, self.anchored
         data, limit = buffer._data, buffer._limit
         view = data if buffer._text else memoryview(data)
         while (position := buffer._position) < len(data):
             # Seeing more than this, the pattern might match what overflows when less has arrived.
-            match = self.find(view[position : position + limit + 1])
+            stop = position + limit + 1
+            match = find(view[position:stop]) if anchored else find(data, position, stop)
             if match is None:
                 return self.check(len(data) - position, limit)
-            start, end = match.span()
-            self.check(end, limit)
-            buffer._position = position + progress(end)
-            if self.search:
-                receive(data[position : position + start])
-            else:
-                receive(self.detached(match, data, position, limit))
+            start, end = span(match, position if anchored else 0, position)
+            self.check(end - position, limit)
+            buffer._position = end
+            receive(data[position:start] if self.search else self.detached(match, data, position, end, stop))
             if buffer._interrupted:
                 return
 
@@ -403,16 +406,17 @@ class Rescan(Strategy):
         if length > limit:
             raise BufferOverflow(f"no match within {limit}")
 
-    def detached(self, match: re.Match[Any], data: Any, position: int, limit: int) -> re.Match[Any] | None:
-        """Return the same match on a copy: on a memoryview it keeps all the data, and its `expand` fails."""
-        own = self.pattern.match(data[position : position + match.end()])
-        if own is not None and own.regs == match.regs:
+    def detached(self, match: re.Match[Any], data: Any, position: int, end: int, stop: int) -> Any:
+        """Return the same match on a copy of the frame, so that it counts from there and does not keep all data."""
+        own = self.pattern.match(data[position:end])
+        if own is not None and (own.regs == match.regs or not self.anchored):
             return own
-        return self.pattern.match(data[position : position + limit + 1])  # it looks beyond its end
+        return self.pattern.match(data[position:stop])  # it looks beyond its end
 
 
-def progress(end: int) -> int:
-    """Return where the match ended, if that is anywhere beyond the frame's start."""
-    if not end:
+def span(match: re.Match[Any], offset: int, position: int) -> tuple[int, int]:
+    """Return where in the data the match starts and ends, if that is any progress from the frame's start."""
+    start, end = match.span()
+    if offset + end == position:
         raise DelimiterError("the read delimiter matches an empty string, so that it would match for ever")
-    return end
+    return offset + start, offset + end

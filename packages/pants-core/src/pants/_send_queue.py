@@ -6,6 +6,7 @@ A queue is a plain list, so that the common case (one bytes object, taken whole 
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -24,6 +25,10 @@ TURN_SIZE: Final = 4 * 1024 * 1024
 
 # Pieces in a queue from which on it is made compact.
 MANY: Final = 64
+
+
+# What sendfile(2) says where it does not work for a file system or a kind of socket.
+_NO_SENDFILE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSOCK, errno.EBADF})
 
 
 class Sending(Protocol):
@@ -105,7 +110,8 @@ class FileSlice:
         """Have the kernel send from the file.
 
         Returns:
-            The number of bytes it took, or None where the file has no descriptor.
+            The number of bytes it took, or None where it cannot: the file has no descriptor, or is of a kind that it
+            does not send from.
 
         Raises:
             FileShrunk: The file has ended before its time.
@@ -113,7 +119,12 @@ class FileSlice:
         """
         if self._fd < 0:
             return None
-        sent = os.sendfile(sock.fileno(), self._fd, self.offset, min(self.size, TURN_SIZE))
+        try:
+            sent = os.sendfile(sock.fileno(), self._fd, self.offset, min(self.size, TURN_SIZE))
+        except OSError as error:
+            if error.errno in _NO_SENDFILE:
+                return None
+            raise
         self._advance(sent)
         return sent
 

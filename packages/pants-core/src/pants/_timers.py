@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -75,8 +76,29 @@ class Timer:
                 log.exception("A timer failed: %r", function)
 
 
-class Cycle(Timer):
-    """A timer that goes back into the heap for each run, ``interval`` seconds after its last deadline."""
+class Loop(Timer):
+    """A timer that is run again and again. While its function polls the engine, it is not entered anew."""
+
+    __slots__ = ("running",)
+
+    def __init__(
+        self, timers: Timers | None, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        super().__init__(timers, function, args, kwargs)
+        self.running = False
+
+    def run(self) -> None:
+        """Make the call, unless it is being made."""
+        if not self.running:
+            self.running = True
+            try:
+                super().run()
+            finally:
+                self.running = False
+
+
+class Cycle(Loop):
+    """A loop that goes into the heap for each run, ``interval`` seconds after its last deadline."""
 
     __slots__ = ("interval",)
 
@@ -104,7 +126,7 @@ class Timers:
         self._cancelled = 0
         self.halted = False  # set to leave run_turn() after the call that is being made
         self._callbacks: deque[Timer] = deque()
-        self._loops: list[Timer] = []
+        self._loops: list[Loop] = []
 
     def callback(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Timer:
         """Run once, on the next turn."""
@@ -116,7 +138,7 @@ class Timers:
     def loop(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Timer:
         """Run on every turn."""
         check_callable(function)
-        timer = Timer(None, function, args, kwargs)
+        timer = Loop(None, function, args, kwargs)
         self._loops.append(timer)
         return timer
 
@@ -183,7 +205,7 @@ class Timers:
             if function is None:
                 self._cancelled -= 1
             elif isinstance(timer, Cycle):
-                self._run_cycle(deadline, timer)
+                self._run_cycle(deadline, timer, now)
             else:
                 args, kwargs = timer.args, timer.kwargs
                 timer.function = timer.timers = None  # has run: cancelling it from inside is nothing
@@ -193,13 +215,18 @@ class Timers:
                 except Exception:
                     log.exception("A timer failed: %r", function)
 
-    def _run_cycle(self, deadline: float, timer: Cycle) -> None:
+    def _run_cycle(self, deadline: float, timer: Cycle, now: float) -> None:
         # Back into the heap before the call, so that it stays scheduled whatever leaves the call, and so that a cancel
         # from inside finds it in the heap like any other. Deadlines that have passed meanwhile are skipped, the rhythm
         # is kept.
         interval = timer.interval
-        late = self._clock() - deadline
-        self._push(deadline + interval * (late // interval + 1), timer)
+        now = max(self._clock(), now)
+        following = deadline + interval * ((now - deadline) // interval + 1)
+        if following <= now:  # by rounding
+            following += interval
+        if not now < following <= now + 2 * interval:  # the interval is less than the clock can tell apart
+            following = math.nextafter(now, math.inf)
+        self._push(following, timer)
         timer.run()
 
     def next_in(self) -> float | None:

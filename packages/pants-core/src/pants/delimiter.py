@@ -266,17 +266,21 @@ def _strategy(delimiter: Any, regex_search: bool) -> Strategy:
         return _cutting.Packed(delimiter)
     if isinstance(delimiter, NetStruct):
         return _cutting.NetPacked(delimiter)
-    slack = _slack(delimiter) if regex_search else None
-    if slack is None:
-        return _cutting.Rescan(delimiter, regex_search)
-    return _cutting.BoundedSearch(delimiter, slack)
+    anchored, slack = _reach(delimiter)
+    if slack is None or not regex_search:
+        return _cutting.Rescan(delimiter, anchored, regex_search)
+    return _cutting.BoundedSearch(delimiter, anchored, slack)
 
 
-def _slack(pattern: re.Pattern[Any]) -> int | None:
-    r"""Return how far before the end of data a match may start that more data completes; None if unbounded.
+def _reach(pattern: re.Pattern[Any]) -> tuple[bool, int | None]:
+    r"""Return what a pattern can see around a match, and how far back one can start that is not complete.
 
-    That is less than the width of a match, except where the next character matters (``\b``, ``$``): then all of
-    it. The standard library's parser tells; it is not public, so anything unexpected there counts as unbounded.
+    The standard library's parser tells; it is not public, so of anything unexpected there the worst is assumed.
+
+    Returns:
+        Whether the pattern has an anchor, or looks ahead or behind. How far before the end of the data a match may
+        start that more data completes: less than its width, but where an anchor sees the next character (``\b``,
+        ``$``) all of it. This is None if there is no bound, or a useless one.
     """
     try:
         with warnings.catch_warnings():  # they were shown when the pattern was compiled
@@ -286,10 +290,12 @@ def _slack(pattern: re.Pattern[Any]) -> int | None:
         width = int(tree.getwidth()[1])
         operations = {str(operation) for operation in _operations(tree, parser.SubPattern)}
     except Exception:  # noqa: BLE001 - whatever a future parser does, patterns go on working
-        return None
-    if width > _WIDEST or operations & {"ASSERT", "ASSERT_NOT"}:
-        return None
-    return width if "AT" in operations else max(width - 1, 0)
+        return True, None
+    around = bool(operations & {"ASSERT", "ASSERT_NOT"})
+    anchored = around or "AT" in operations
+    if around or width > _WIDEST:
+        return anchored, None
+    return anchored, width if anchored else max(width - 1, 0)
 
 
 def _operations(tree: Any, subpattern: type) -> Iterator[Any]:

@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from weakref import WeakSet
 
 from pants._pollers import ERROR, HANGUP, READ, WRITE, Epoll, Kqueue, Poller, Select, best_poller
-from pants._timers import Timer, Timers, check_callable, check_seconds
+from pants._timers import LONGEST, Timer, Timers, check_callable, check_seconds
 
 if TYPE_CHECKING:
     from pants._channel import Channel
     from pants._linger import Linger
 
 __all__ = ["ERROR", "HANGUP", "READ", "WRITE", "Engine", "Epoll", "Kqueue", "Poller", "Select"]
+
+# Seconds. What goes beyond is more than the kernel's call can take; a turn a day for nothing costs nothing.
+LONGEST_WAIT = 86400.0
 
 # How often close() looks for channels that are left, those included that hooks have made meanwhile.
 CLOSING_ROUNDS = 10
@@ -91,7 +94,10 @@ class Engine:
         self._interrupted = False
         self._closed = False
         self._signalled = False
-        self._signals: dict[int, SignalHandler] = {}
+        # By signal: what there was before Pants, then what was given to add_signal_handler(), the last of which is run.
+        self._signals: dict[int, list[SignalHandler]] = {}
+        # Held by close() and call_from_thread(). Reentrant, for a signal may come in the middle of either.
+        self._lock = threading.RLock()
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
         os.set_blocking(self._wake_writer, False)
@@ -125,17 +131,17 @@ class Engine:
             RuntimeError: The engine is running already, or closed.
         """
         self._check_open()
-        check_poll_timeout(poll_timeout)
+        _check_poll_timeout(poll_timeout)
         if self._started or self._turning:
             raise RuntimeError("The engine is running already; to wait inside a hook, call poll() repeatedly")
         self._started = True
         self._stopped = False
         try:
             with self._listening_to_signals():
-                while not self._stopped:
+                while not (self._stopped or self._interrupted):
                     self.poll(poll_timeout)
-                    if self._interrupted:
-                        raise KeyboardInterrupt
+            if self._interrupted:
+                raise KeyboardInterrupt
         finally:
             self._started = self._stopped = False
             self._interrupted = self._timers.halted = False
@@ -157,9 +163,10 @@ class Engine:
         Raises:
             RuntimeError: The engine is closed.
             TypeError, ValueError: ``poll_timeout`` is not a number of seconds, 0 or more.
+            KeyboardInterrupt: Ctrl-C was pressed while a hook was waiting like this.
         """
-        if poll_timeout.__class__ is not float:
-            check_poll_timeout(poll_timeout)
+        if poll_timeout.__class__ is not float or not 0.0 <= poll_timeout <= LONGEST:
+            _check_poll_timeout(poll_timeout)
         if self._closed:
             self._check_open()
         if self._turning:
@@ -174,6 +181,8 @@ class Engine:
 
     def _turn(self, poll_timeout: float | None) -> None:
         timers = self._timers
+        if self._thread_calls:
+            self._make_thread_calls()
         timers.run_turn()
         if self._attention:
             self._attend_all()
@@ -181,6 +190,8 @@ class Engine:
             poll_timeout = 0.0
         elif (delay := timers.next_in()) is not None and (poll_timeout is None or delay < poll_timeout):
             poll_timeout = delay
+        if poll_timeout is not None and poll_timeout > LONGEST_WAIT:
+            poll_timeout = LONGEST_WAIT
         batch = self._batch = self._poller.poll(poll_timeout)
         self.time = self._clock()
         if self._interrupted:
@@ -199,7 +210,11 @@ class Engine:
             channel.suspend()
         self.current = None
         try:
-            self._turn(poll_timeout)
+            if not self._interrupted:
+                self._turn(poll_timeout)
+            if self._interrupted:
+                batch.clear()
+                raise KeyboardInterrupt
         finally:
             self._batch = batch
             self.current = channel
@@ -297,18 +312,19 @@ class Engine:
             RuntimeError: The engine is closed.
         """
         check_callable(function)
-        self._check_open()
-        self._thread_calls.append((function, args))
-        self._wake()
+        with self._lock:  # close() may be at work in the engine's thread
+            self._check_open()
+            self._thread_calls.append((function, args))
+            self._wake()
 
     def add_signal_handler(self, signum: int, function: Callable[..., object], *args: Any) -> Callable[[], None]:
         """Run ``function(*args)`` in the loop when the process gets the signal ``signum``.
 
-        Unlike in a handler of the `signal` module, everything may be done there. The last handler given for a signal
-        is the one that is run.
+        Unlike in a handler of the `signal` module, everything may be done there. The last one given for a signal is the
+        one that is run.
 
         Returns:
-            A callable that puts back what was there before.
+            A callable that takes it back; then the one given before it is run again, or what there was before Pants.
 
         Raises:
             ValueError: This is not the main thread, or there is no such signal.
@@ -321,11 +337,14 @@ class Engine:
             self.call_from_thread(function, *args)
 
         previous = signal.signal(signum, arrived)
-        self._signals.setdefault(signum, previous)
+        handlers = self._signals.setdefault(signum, [previous])
+        handlers.append(arrived)
 
         def cancel() -> None:
-            if signal.getsignal(signum) is arrived:
-                signal.signal(signum, self._signals.pop(signum))
+            if arrived in handlers:
+                handlers.remove(arrived)
+                if signal.getsignal(signum) is arrived:
+                    signal.signal(signum, handlers[-1])
 
         return cancel
 
@@ -344,7 +363,7 @@ class Engine:
 
     def _wake(self) -> None:
         """Make the poller return, now or the next time."""
-        if not self._signalled:
+        if not self._signalled and not self._closed:
             self._signalled = True
             # A full pipe wakes as well; a closed one belongs to a closed engine.
             with contextlib.suppress(OSError):
@@ -354,14 +373,14 @@ class Engine:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_reader, 4096)
         self._signalled = False  # before the calls are taken: one that is added now wakes again
+        self._make_thread_calls()
+
+    def _make_thread_calls(self) -> None:
         calls = self._thread_calls
         for _ in range(len(calls)):
-            if not calls or self._interrupted:
-                break
-            function, args = calls.popleft()
-            Timer(None, function, args, {}).run()
-        if calls:
-            self._wake()
+            if calls and not self._interrupted:  # a nested poll() may have taken the rest
+                function, args = calls.popleft()
+                Timer(None, function, args, {}).run()
 
     @contextlib.contextmanager
     def _listening_to_signals(self) -> Iterator[None]:
@@ -448,15 +467,17 @@ class Engine:
                 self._attend_all()
         finally:
             self._turning = False
-        self._closed = True
-        for signum, previous in self._signals.items():
-            signal.signal(signum, previous)
+        with self._lock:
+            self._closed = True
+            self._thread_calls.clear()
+            self.unwatch(self._wake_reader)
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
+        for signum, (previous, *ours) in self._signals.items():
+            if signal.getsignal(signum) in ours:
+                signal.signal(signum, previous)
         self._signals.clear()
         self._timers.clear()
-        self._thread_calls.clear()
-        self.unwatch(self._wake_reader)
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
         self._handlers.clear()
         self._poller.close()
 
@@ -465,7 +486,7 @@ class Engine:
             raise RuntimeError("This engine is closed; make a new one")
 
 
-def check_poll_timeout(value: float | None) -> None:
+def _check_poll_timeout(value: float | None) -> None:
     """Raise unless ``value`` is None or a number of seconds, 0 or more."""
     if value is not None:
         check_seconds(value, "poll_timeout", zero=True)

@@ -30,6 +30,8 @@ WINDOW: Final = 4096
 # How many times `limit` a pattern may scan for one frame, when it is tried again from the frame's start.
 BUDGET: Final = 64
 
+STANDSTILL: Final = "the read delimiter matches an empty string, so that it would match for ever"
+
 Receive = Callable[..., object]
 
 
@@ -335,13 +337,19 @@ class BoundedSearch(Strategy):
         search, anchored, slack = self.pattern.search, self.anchored, self.slack
         data, limit = buffer._data, buffer._limit
         view = data if buffer._text else memoryview(data)
+        reach = min(limit + slack + 2, len(data))
         while (position := buffer._position) < len(data):
-            stop = position + limit + slack + 2
+            stop = position + reach
             match = search(view[position:stop]) if anchored else search(data, position, stop)
             if match is None:
                 return self.check(len(data) - position, limit)
-            start, end = span(match, position if anchored else 0, position)
-            self.check(start - position + slack, limit)
+            start, end = match.span()
+            if anchored:
+                start, end = start + position, end + position
+            if end == position:
+                raise DelimiterError(STANDSTILL)
+            if start - position > limit:
+                raise BufferOverflow(f"no match within {limit}")
             buffer._position = end
             receive(data[position:start])
             if buffer._interrupted:
@@ -377,14 +385,20 @@ class Rescan(Strategy):
         find, anchored = self.find, self.anchored
         data, limit = buffer._data, buffer._limit
         view = data if buffer._text else memoryview(data)
+        # Seeing more than this, the pattern might match what overflows when less has arrived.
+        reach = min(limit + 1, len(data))
         while (position := buffer._position) < len(data):
-            # Seeing more than this, the pattern might match what overflows when less has arrived.
-            stop = position + limit + 1
+            stop = position + reach
             match = find(view[position:stop]) if anchored else find(data, position, stop)
             if match is None:
                 return self.check(len(data) - position, limit)
-            start, end = span(match, position if anchored else 0, position)
-            self.check(end - position, limit)
+            start, end = match.span()
+            if anchored:
+                start, end = start + position, end + position
+            if end == position:
+                raise DelimiterError(STANDSTILL)
+            if end - position > limit:
+                raise BufferOverflow(f"no match within {limit}")
             buffer._position = end
             receive(data[position:start] if self.search else self.detached(match, data, position, end, stop))
             if buffer._interrupted:
@@ -393,7 +407,7 @@ class Rescan(Strategy):
     def completes(self, buffer: Buffer, tail: Any) -> bool:
         """See `Strategy`."""
         limit = buffer._limit
-        if self.find(tail[0 : limit + 1]):
+        if self.find(tail[0 : min(limit + 1, len(tail))]):
             return True
         self.check(len(tail), limit)
         buffer._scanned += len(tail)
@@ -412,11 +426,3 @@ class Rescan(Strategy):
         if own is not None and (own.regs == match.regs or not self.anchored):
             return own
         return self.pattern.match(data[position:stop])  # it looks beyond its end
-
-
-def span(match: re.Match[Any], offset: int, position: int) -> tuple[int, int]:
-    """Return where in the data the match starts and ends, if that is any progress from the frame's start."""
-    start, end = match.span()
-    if offset + end == position:
-        raise DelimiterError("the read delimiter matches an empty string, so that it would match for ever")
-    return offset + start, offset + end

@@ -87,10 +87,8 @@ class Epoll:
         self.add = self._epoll.register
         self.modify = self._epoll.modify
         self.remove = self._epoll.unregister
-
-    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        """See `Poller.poll`. The kernel's resolution is a millisecond; `select.epoll` rounds up."""
-        return self._epoll.poll(timeout, MAX_EVENTS)
+        # The kernel's resolution is a millisecond; this rounds up.
+        self.poll = self._epoll.poll
 
     def fileno(self) -> int | None:
         """See `Poller.fileno`."""

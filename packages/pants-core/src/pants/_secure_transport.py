@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import ssl
 from socket import socket as Socket
 from typing import Final
 
 from pants._send_queue import StartTLS
-from pants._transport import Transport
+from pants._transport import UNWATCHED, Transport
 from pants.engine import ERROR, HANGUP, READ, WRITE, Handler
 from pants.errors import HandshakeTimeout
 
@@ -38,10 +40,13 @@ class SecureTransport(Transport):
         assert self._tls is not None
         if self._framer is not None:
             self._framer.clear()  # what came in clear is not to be taken for protected
+        fd = self.fileno()
         try:
             if not isinstance(self.socket, ssl.SSLSocket):
                 self.socket = self._tls.wrap(self.socket, self._host)
         except (OSError, ValueError) as error:
+            if self.fileno() < 0:  # the ssl module has taken the descriptor, and failed only then
+                self._forget_descriptor(fd)
             self._fail_by(self.on_ssl_error, error)
             return
         self._handshaking = True
@@ -98,6 +103,7 @@ class SecureTransport(Transport):
             self._watch()
         else:
             self._open()
+        self._recheck = True  # OpenSSL may have read data together with the end of the handshake
         self._attend_soon()
 
     # --- Reading ------------------------------------------------------------------------------------------------
@@ -129,7 +135,7 @@ class SecureTransport(Transport):
                 self._receive_failed(error)
                 return
             if not data:
-                self._end()
+                self._end_tls()
                 return
             self._hand_out(data)
             if not self._reading:
@@ -142,7 +148,27 @@ class SecureTransport(Transport):
         if self._reading and isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
             self._on_tls_events(READ)
 
-    # --- Closing ------------------------------------------------------------------------------------------------
+    def _end_tls(self) -> None:
+        # The ssl module takes a reset for an end (until Python 3.11.9 and 3.12.3).
+        try:
+            self.socket.getpeername()  # type: ignore[union-attr]
+        except OSError:
+            self._lost(_reset())
+        else:
+            self._end()
+
+    # --- Sending and closing ------------------------------------------------------------------------------------------------
+
+    def _send_failed(self, error: Exception) -> None:
+        # What was true of reading is true of sending.
+        gone = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+        super()._send_failed(_reset() if gone else error)
+
+    def _forget_descriptor(self, fd: int) -> None:
+        self.engine.unwatch(fd)
+        self._interest = UNWATCHED
+        if self.server is not None:
+            self.server.forget(fd, self)
 
     def _release(self, sock: Socket) -> None:
         if isinstance(sock, ssl.SSLSocket):
@@ -151,3 +177,7 @@ class SecureTransport(Transport):
                     sock.unwrap()  # sends close_notify; the peer's own is not waited for
             sock = Socket(fileno=sock.detach())
         super()._release(sock)
+
+
+def _reset() -> ConnectionResetError:
+    return ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))

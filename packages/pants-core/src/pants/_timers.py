@@ -117,29 +117,29 @@ class Cycle(Loop):
 class Timers:
     """All timers of one engine."""
 
-    __slots__ = ("_callbacks", "_cancelled", "_clock", "_count", "_heap", "_loops", "halted")
+    __slots__ = ("_cancelled", "_clock", "_count", "callbacks", "halted", "heap", "loops")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._heap: list[tuple[float, int, Timer]] = []
+        self.heap: list[tuple[float, int, Timer]] = []
         self._count = 0  # the second item of each entry: equal deadlines run in the order of scheduling
         self._cancelled = 0
         self.halted = False  # set to leave run_turn() after the call that is being made
-        self._callbacks: deque[Timer] = deque()
-        self._loops: list[Loop] = []
+        self.callbacks: deque[Timer] = deque()
+        self.loops: list[Loop] = []
 
     def callback(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Timer:
         """Run once, on the next turn."""
         check_callable(function)
         timer = Timer(None, function, args, kwargs)
-        self._callbacks.append(timer)
+        self.callbacks.append(timer)
         return timer
 
     def loop(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Timer:
         """Run on every turn."""
         check_callable(function)
         timer = Loop(None, function, args, kwargs)
-        self._loops.append(timer)
+        self.loops.append(timer)
         return timer
 
     def defer(
@@ -153,7 +153,7 @@ class Timers:
             check_callable(function)
         timer = Timer(self, function, args, kwargs)
         self._count = count = self._count + 1
-        _heappush(self._heap, (self._clock() + delay, count, timer))
+        _heappush(self.heap, (self._clock() + delay, count, timer))
         return timer
 
     def cycle(
@@ -168,36 +168,48 @@ class Timers:
 
     def _push(self, deadline: float, timer: Timer) -> None:
         self._count += 1
-        _heappush(self._heap, (deadline, self._count, timer))
+        _heappush(self.heap, (deadline, self._count, timer))
 
     def count_cancelled(self) -> None:
         """Note that an entry of the heap is empty now; drop all such where they are the greater part."""
         self._cancelled = cancelled = self._cancelled + 1
-        if cancelled > _SMALL_HEAP and cancelled * 2 > len(self._heap):
+        if cancelled > _SMALL_HEAP and cancelled * 2 > len(self.heap):
             # In place, for run_due() may be at work on this very list.
-            self._heap[:] = [entry for entry in self._heap if entry[2].function is not None]
-            heapq.heapify(self._heap)
+            self.heap[:] = [entry for entry in self.heap if entry[2].function is not None]
+            heapq.heapify(self.heap)
             self._cancelled = 0
 
-    def run_turn(self) -> None:
-        """Run the callbacks scheduled before this turn, the loops, and the delayed timers that are due."""
-        for _ in range(len(self._callbacks)):
-            if not self._callbacks or self.halted:  # a nested poll() may have taken the rest
-                return
-            timer = self._callbacks.popleft()
-            timer.run()
-            timer.finish()
-        if self._loops:
-            for timer in tuple(self._loops):
-                if self.halted:
-                    return
+    def run_turn(self) -> float | None:
+        """Run the callbacks scheduled before this turn, the loops, and the delayed timers that are due.
+
+        Returns:
+            As `next_in`.
+        """
+        callbacks = self.callbacks
+        for _ in range(len(callbacks)):
+            if callbacks and not self.halted:  # a nested poll() may have taken the rest
+                timer = callbacks.popleft()
                 timer.run()
-            self._loops = [timer for timer in self._loops if timer.function is not None]
-        if self._heap:
-            self._run_due(self._clock())
+                timer.finish()
+        if self.loops:
+            self._run_loops()
+        heap = self.heap
+        if heap:
+            now = self._clock()
+            delay, timer = heap[0][0] - now, heap[0][2]
+            if delay > 0 and timer.function is not None and not callbacks:
+                return delay  # by far the most frequent case
+            self._run_due(now)
+        return self.next_in()
+
+    def _run_loops(self) -> None:
+        for timer in tuple(self.loops):
+            if not self.halted:
+                timer.run()
+        self.loops[:] = [timer for timer in self.loops if timer.function is not None]
 
     def _run_due(self, now: float) -> None:
-        heap = self._heap
+        heap = self.heap
         pop = heapq.heappop
         while heap and heap[0][0] <= now and not self.halted:
             deadline, _, timer = pop(heap)
@@ -208,8 +220,7 @@ class Timers:
                 self._run_cycle(deadline, timer, now)
             else:
                 args, kwargs = timer.args, timer.kwargs
-                timer.function = timer.timers = None  # has run: cancelling it from inside is nothing
-                timer.args = timer.kwargs = ()  # type: ignore[assignment]
+                timer.finish()  # first: to cancel it from inside is to do nothing
                 try:
                     function(*args, **kwargs)
                 except Exception:
@@ -234,9 +245,9 @@ class Timers:
 
         Loops do not count: they run on each turn, but do not cause one.
         """
-        if self._callbacks:
+        if self.callbacks:
             return 0.0
-        heap = self._heap
+        heap = self.heap
         while heap:
             if heap[0][2].function is not None:
                 return max(0.0, heap[0][0] - self._clock())
@@ -246,9 +257,9 @@ class Timers:
 
     def clear(self) -> None:
         """Drop everything."""
-        for timer in [*self._callbacks, *self._loops, *(entry[2] for entry in self._heap)]:
+        for timer in [*self.callbacks, *self.loops, *(entry[2] for entry in self.heap)]:
             timer.finish()
-        self._callbacks.clear()
-        self._loops.clear()
-        self._heap.clear()
+        self.callbacks.clear()
+        self.loops.clear()
+        self.heap.clear()
         self._cancelled = 0

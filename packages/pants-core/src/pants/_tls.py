@@ -37,7 +37,12 @@ class TLSSettings(NamedTuple):
     suppress_ragged_eofs: bool
 
     def wrap(self, sock: Any, host: str | None = None) -> ssl.SSLSocket:
-        """Put TLS around a connected socket that does not block; the handshake is still to be made."""
+        """Put TLS around a connected socket that does not block; the handshake is still to be made.
+
+        Raises:
+            OSError: The peer has gone already. The socket is still to be closed.
+        """
+        sock.getpeername()  # the ssl module would find out only after it has taken the descriptor out of the socket
         hostname = None if self.server_side else self.server_hostname or host
         return self.context.wrap_socket(
             sock,
@@ -101,10 +106,27 @@ def settings(options: SSLOptions, *, server_side: bool, is_server: bool = False)
     if is_server and not server_side:
         raise ValueError("server_side must be True for a Server")
     hostname = options.get("server_hostname")
-    if hostname is not None and not isinstance(hostname, str):
-        raise TypeError(f"server_hostname is a str, not {hostname!r}")
+    if hostname is not None:
+        hostname = _checked_hostname(hostname)
     context = _server_context(options) if server_side else _client_context(options)
     return TLSSettings(context, server_side, hostname, bool(options.get("suppress_ragged_eofs", True)))
+
+
+def _checked_hostname(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"server_hostname is a str, not {name!r}")
+    name = without_root(name)
+    try:
+        if name.encode("idna").find(b"\0") < 0:
+            return name
+    except UnicodeError:
+        pass
+    raise ValueError(f"server_hostname is a host name, not {name!r}")
+
+
+def without_root(name: str) -> str:
+    """A host name without the dot of the root at its end, as TLS has it (RFC 6066 §3)."""
+    return name[:-1] if name.endswith(".") else name
 
 
 def _server_context(options: Mapping[str, Any]) -> ssl.SSLContext:
@@ -150,5 +172,8 @@ def _configure(context: ssl.SSLContext, options: Mapping[str, Any]) -> None:
         raise ValueError("ssl_options has a keyfile without a certfile")
     if options.get("ciphers"):
         context.set_ciphers(options["ciphers"])
-    if options.get("alpn_protocols"):
-        context.set_alpn_protocols(list(options["alpn_protocols"]))
+    protocols = options.get("alpn_protocols")
+    if protocols:
+        if isinstance(protocols, (str, bytes)) or not all(isinstance(protocol, str) for protocol in protocols):
+            raise TypeError(f"alpn_protocols is a list of str, not {protocols!r}")
+        context.set_alpn_protocols(list(protocols))

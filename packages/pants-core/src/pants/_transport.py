@@ -247,7 +247,6 @@ class Transport(StreamHooks):
         except OSError as error:
             self._receive_failed(error)
             return
-        self._active = self.engine.time
         if not data:
             self._end()
             return
@@ -303,6 +302,7 @@ class Transport(StreamHooks):
     def _hand_out(self, data: bytes) -> None:
         """Pass data to on_read(), through the framer if there is one."""
         engine = self.engine
+        self._active = engine.time
         engine.current = self
         try:
             framer = self._framer
@@ -353,27 +353,40 @@ class Transport(StreamHooks):
 
     def _flush(self) -> None:
         """Send, and call the hooks that go with it."""
+        queue = self._queue
+        data = queue[0]
+        if len(queue) == 1 and data.__class__ is bytes:  # the common case, quickly
+            try:
+                sent = self.socket.send(data)  # type: ignore[union-attr]
+            except OSError:
+                self._flush_slowly()  # which meets the error again
+                return
+            if sent == len(data):
+                del queue[0]
+                self._active = self.engine.time
+                if self._blocked:
+                    self._blocked = False
+                    self._update_interest()
+                self._tell_drained()
+                return
+            queue[0] = memoryview(data)[sent:]
+        self._flush_slowly()
+
+    def _flush_slowly(self) -> None:
         if not self._send():
             return
         if not self._queue:
-            if self._closing:
-                self._attend_soon()
-            else:
-                self._tell_drained()
+            self._tell_drained()
         elif isinstance(self._queue[0], StartTLS):
             if not self._handshaking:
                 self._start_handshake()
         else:
             self._check_high_water()
 
-    def _check_high_water(self) -> None:
-        if not self._high and self.high_water is not None and not self._closing:
-            _send_queue.compact(self._queue)
-            if _send_queue.queued_size(self._queue) > self.high_water:
-                self._high = True
-                self.call(self.on_high_water)
-
     def _tell_drained(self) -> None:
+        if self._closing:
+            self._attend_soon()
+            return
         self._high = self._drained = False
         engine = self.engine
         engine.current = self
@@ -387,6 +400,13 @@ class Transport(StreamHooks):
                 # On the next turn, for else a stream that always has more to write would keep the loop to itself.
                 self._attend_soon()
 
+    def _check_high_water(self) -> None:
+        if not self._high and self.high_water is not None and not self._closing:
+            _send_queue.compact(self._queue)
+            if _send_queue.queued_size(self._queue) > self.high_water:
+                self._high = True
+                self.call(self.on_high_water)
+
     def _send(self) -> bool:
         """Send what the kernel takes. Calls no hook.
 
@@ -395,15 +415,7 @@ class Transport(StreamHooks):
         """
         queue = self._queue
         try:
-            data = queue[0]
-            if len(queue) == 1 and data.__class__ is bytes:  # the common case, quickly
-                sent = self.socket.send(data)  # type: ignore[union-attr]
-                if sent == len(data):
-                    del queue[0]
-                else:
-                    queue[0] = memoryview(data)[sent:]
-            else:
-                _send_queue.send_from(queue, self.socket, kernel_files=not self.secure)  # type: ignore[arg-type]
+            _send_queue.send_from(queue, self.socket, kernel_files=not self.secure)  # type: ignore[arg-type]
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):
             pass
         except ssl.SSLWantReadError:

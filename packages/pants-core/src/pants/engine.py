@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from weakref import WeakSet
 
 from pants._pollers import ERROR, HANGUP, READ, WRITE, Epoll, Kqueue, Poller, Select, best_poller
-from pants._timers import LONGEST, Timer, Timers, check_callable, check_seconds
+from pants._timers import Timer, Timers, check_callable, check_seconds
 
 if TYPE_CHECKING:
     from pants._channel import Channel
@@ -75,7 +75,12 @@ class Engine:
         if poller is not None and not isinstance(poller, Poller):
             raise TypeError(f"poller is an object with the methods of pants.engine.Poller, not {poller!r}")
         self._poller = best_poller() if poller is None else poller
+        self._wait = self._poller.poll
         self._timers = Timers(self._clock)
+        # What there is to run, looked at in each turn. Timers keeps to these very objects.
+        self._heap = self._timers.heap
+        self._callbacks = self._timers.callbacks
+        self._loops = self._timers.loops
         self._handlers: dict[int, Handler] = {}
         self._attention: deque[Callable[[], object]] = deque()
         self._thread_calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
@@ -131,19 +136,21 @@ class Engine:
             RuntimeError: The engine is running already, or closed.
         """
         self._check_open()
-        _check_poll_timeout(poll_timeout)
+        poll_timeout = _checked_timeout(poll_timeout)
         if self._started or self._turning:
             raise RuntimeError("The engine is running already; to wait inside a hook, call poll() repeatedly")
         self._started = True
         self._stopped = False
         try:
             with self._listening_to_signals():
+                self._turning = True
                 while not (self._stopped or self._interrupted):
-                    self.poll(poll_timeout)
+                    self._turn(poll_timeout)
             if self._interrupted:
                 raise KeyboardInterrupt
         finally:
-            self._started = self._stopped = False
+            self._started = self._stopped = self._turning = False
+            self.current = None
             self._interrupted = self._timers.halted = False
 
     def stop(self) -> None:
@@ -165,10 +172,8 @@ class Engine:
             TypeError, ValueError: ``poll_timeout`` is not a number of seconds, 0 or more.
             KeyboardInterrupt: Ctrl-C was pressed while a hook was waiting like this.
         """
-        if poll_timeout.__class__ is not float or not 0.0 <= poll_timeout <= LONGEST:
-            _check_poll_timeout(poll_timeout)
-        if self._closed:
-            self._check_open()
+        poll_timeout = _checked_timeout(poll_timeout)
+        self._check_open()
         if self._turning:
             self._poll_nested(poll_timeout)
             return
@@ -179,20 +184,20 @@ class Engine:
             self._turning = False
             self.current = None
 
-    def _turn(self, poll_timeout: float | None) -> None:
-        timers = self._timers
+    def _turn(self, poll_timeout: float) -> None:
         if self._thread_calls:
             self._make_thread_calls()
-        timers.run_turn()
+        wait = None
+        if self._heap or self._callbacks or self._loops:
+            wait = self._timers.run_turn()
         if self._attention:
             self._attend_all()
-        if self._attention or self._interrupted or self._stopped:
-            poll_timeout = 0.0
-        elif (delay := timers.next_in()) is not None and (poll_timeout is None or delay < poll_timeout):
-            poll_timeout = delay
-        if poll_timeout is not None and poll_timeout > LONGEST_WAIT:
-            poll_timeout = LONGEST_WAIT
-        batch = self._batch = self._poller.poll(poll_timeout)
+            wait = self._timers.next_in()
+        if self._attention or self._stopped or self._interrupted:
+            wait = 0.0
+        elif wait is None or wait > poll_timeout:
+            wait = poll_timeout
+        batch = self._batch = self._wait(wait)
         self.time = self._clock()
         if self._interrupted:
             return
@@ -204,7 +209,7 @@ class Engine:
         if self._attention:
             self._attend_all()
 
-    def _poll_nested(self, poll_timeout: float | None) -> None:
+    def _poll_nested(self, poll_timeout: float) -> None:
         channel, batch = self.current, self._batch
         if channel is not None:
             channel.suspend()
@@ -486,7 +491,9 @@ class Engine:
             raise RuntimeError("This engine is closed; make a new one")
 
 
-def _check_poll_timeout(value: float | None) -> None:
-    """Raise unless ``value`` is None or a number of seconds, 0 or more."""
-    if value is not None:
-        check_seconds(value, "poll_timeout", zero=True)
+def _checked_timeout(value: float | None) -> float:
+    """The longest wait that ``value`` stands for; it has to be None or a number of seconds, 0 or more."""
+    if value is None:
+        return LONGEST_WAIT
+    check_seconds(value, "poll_timeout", zero=True)
+    return min(value, LONGEST_WAIT)

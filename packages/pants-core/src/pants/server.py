@@ -99,10 +99,12 @@ class Server(Channel):
         self._unix_file: tuple[str | bytes, int, int] | None = None  # path, device and inode of the socket file
         self._cancel_back_off: Callable[[], None] | None = None
         self._close_due = False  # on_close() is owed
-        if socket is not None:
-            self._adopt(socket)
+        if isinstance(socket, ssl.SSLSocket) and ssl_options is not None:
+            raise RuntimeError(f"TLS is enabled already on {socket!r}; ssl_options are for a plain socket")
         if ssl_options is not None:
             self.startSSL(ssl_options)
+        if socket is not None:
+            self._adopt(socket)
 
     def _adopt(self, sock: Socket) -> None:
         if not isinstance(sock, Socket):

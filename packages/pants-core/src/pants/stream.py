@@ -80,10 +80,18 @@ class Stream(SecureTransport):
         server: Server | None = None,
     ) -> None:
         super().__init__(engine, server)
-        if socket is not None:
-            self._adopt(socket)
-        if ssl_options is not None:
-            self.startSSL(ssl_options)
+        if isinstance(socket, ssl.SSLSocket) and ssl_options is not None:
+            raise RuntimeError(f"TLS is enabled already on {socket!r}; ssl_options are for a plain socket")
+        try:
+            if socket is not None:
+                self._adopt(socket)
+            if ssl_options is not None:
+                self.startSSL(ssl_options)
+        except BaseException:
+            # There is no channel; the loop must not go on with it. The socket stays the caller's.
+            self.socket = None
+            self._closed = True
+            raise
 
     def _state(self) -> str:
         if self._closed:
@@ -156,7 +164,7 @@ class Stream(SecureTransport):
         parsed = _address.parse(address)
         if self.socket is not None:
             parsed.check_fits(self.socket, address)
-        host = None if parsed.is_unix else parsed.host or "localhost"
+        host = None if parsed.is_unix else _tls.without_root(parsed.host) or "localhost"
         if self._tls is not None:
             self._tls.check_name(host)
         self._host = host

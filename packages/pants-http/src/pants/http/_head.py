@@ -1,0 +1,291 @@
+"""The head of a request, its request line and fields: the grammar is llhttp's, the policy is here. Sans-IO.
+
+llhttp, by way of httptools, is a strict parser without limits and without policy. It takes HTTP/0.9, HTTP/2.0, RTSP and
+ICE; a missing, second or malformed Host; chunked on HTTP/1.0; any number of spaces in the request line; any size. It
+cannot be stopped in the middle of what it is fed, so it is given one head at a time.
+
+There are two ways through this module, to the same verdict. `QuickParser` takes what nearly every request is, without
+making an object for what nobody may ask for; for all else, refusing included, it passes, and `parse` decides.
+"""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import Final, NamedTuple
+
+from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
+
+from pants.http._refused import Refused
+
+# Limits, in bytes but for the last.
+MAX_HEAD: Final = 65536
+MAX_TARGET: Final = 8192
+MAX_FIELDS: Final = 128
+
+#: What a head ends with (RFC 9112 §2.1).
+HEAD_END: Final = b"\r\n\r\n"
+
+# RFC 9112 §3. What is between the spaces is looked at by llhttp, and below.
+_REQUEST_LINE: Final = re.compile(rb"([!-~]+) ([!-~]+) (HTTP/[0-9]\.[0-9])")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# RFC 3986 §3.2.2 and §3.2.3: what Host is made of (RFC 9110 §7.2). User information is no part of it.
+_HOST: Final = (
+    rb"(?:\[(?:[0-9A-Fa-f:.]+|[vV][0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+)\]"
+    rb"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
+_HOST_VALUE: Final = re.compile(rb"[ \t]*" + _HOST + rb"[ \t]*")
+_HOST_FIELDS: Final = re.compile(rb"(?i:\nhost:)([^\r]*)")
+# RFC 9112 §3.2.2. A URI of the schemes http and https has a host that is not empty (RFC 9110 §4.2.1).
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://(?![:/?#]|\Z)" + _HOST + rb"(?:[/?#].*)?")
+# RFC 9110 §8.6. More digits than that are beyond every limit.
+_LENGTH: Final = re.compile(rb"[0-9]{1,19}")
+
+# Fields shorter than this cannot be too many: one takes four bytes at least.
+_FEW_FIELDS: Final = 4 * MAX_FIELDS
+
+
+class Head(NamedTuple):
+    """A head that may be served.
+
+    Attributes:
+        method: As it came; one of those that llhttp knows, but CONNECT.
+        target: The request target as it came: in origin form, in absolute form, or ``*`` (RFC 9112 §3.2).
+        protocol: HTTP/1.0 or HTTP/1.1.
+        keep_alive: Whether the client leaves the connection open for another request (RFC 9112 §9.3).
+        length: The length of the body in bytes, 0 where there is none; None if it is chunked.
+        expects: Whether the client waits for an interim answer before it sends the body (RFC 9110 §10.1.1).
+    """
+
+    method: str
+    target: str
+    protocol: str
+    keep_alive: bool
+    length: int | None
+    expects: bool
+
+
+class QuickParser:
+    """Parses the ordinary request: HTTP/1.1, a path, one Host, no body, the connection stays open.
+
+    One parser serves all connections of a server, for it is fed whole heads only, and keeps nothing between them.
+    """
+
+    __slots__ = ("_bodies", "_complete", "_feed", "_hosts", "_keeps", "_parser", "_urls", "on_body", "on_url")
+
+    def __init__(self) -> None:
+        self._urls: list[bytes] = []
+        self._bodies: list[bytes | None] = []
+        self.on_url = self._urls.append
+        self.on_body = self._bodies.append
+        self._hosts: set[bytes] = set()  # values of Host that were found good
+        self._renew()
+
+    def _renew(self) -> None:
+        """Forget whatever was fed."""
+        self._urls.clear()
+        self._bodies.clear()
+        self._complete = 0
+        self._parser = HttpRequestParser(self)
+        self._feed = self._parser.feed_data
+        self._keeps = self._parser.should_keep_alive
+
+    def on_message_complete(self) -> None:
+        """Called by llhttp; only now does it tell whether the connection stays open."""
+        if self._keeps():
+            self._complete += 1
+        else:
+            self._complete = 2  # as if there were two: not an ordinary one
+
+    def on_chunk_header(self) -> None:
+        """Called by llhttp."""
+        self._bodies.append(None)
+
+    def parse(self, data: bytes) -> tuple[str, str] | None:
+        """Take what a connection has received, if it is an ordinary request and nothing else.
+
+        Args:
+            data: Something that ends with `HEAD_END`, `MAX_HEAD` bytes at most.
+
+        Returns:
+            The method and the target; or None, which says nothing about the request but that `parse` is to decide.
+        """
+        try:
+            self._feed(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self._renew()
+            return None
+        urls = self._urls
+        # What precedes the last empty line is no line end, or else there is something after the head.
+        if self._complete != 1 or self._bodies or len(urls) != 1 or data[-5] <= 0x0D:
+            self._renew()
+            return None
+        self._complete = 0
+        url = urls.pop()
+        method = self._parser.get_method()
+        if (
+            not data.startswith(b" HTTP/1.1\r\n", len(method) + 1 + len(url))
+            or url[0] != 0x2F  # "/"
+            or len(url) > MAX_TARGET
+            or (len(data) > _FEW_FIELDS and data.count(b"\n") - 2 > MAX_FIELDS)
+        ):
+            return None
+        hosts = _HOST_FIELDS.findall(data)
+        if len(hosts) != 1 or (hosts[0] not in self._hosts and not self._is_good(hosts[0])):
+            return None
+        return method.decode(), url.decode()
+
+    def _is_good(self, host: bytes) -> bool:
+        good = _HOST_VALUE.fullmatch(host) is not None
+        if good and len(host) < 256:
+            if len(self._hosts) >= 256:
+                self._hosts.clear()
+            self._hosts.add(host)
+        return good
+
+
+def parse(head: bytes) -> Head:
+    """Parse a head, or refuse it.
+
+    Args:
+        head: From the request line to the empty line, both included.
+
+    Raises:
+        Refused: It is malformed, ambiguous, too large, or asks for what this server does not do.
+    """
+    line = check_request_line(head[: head.index(b"\r\n")])
+    if len(head) > MAX_HEAD:
+        raise Refused(431, "The header section is too large")
+    method, target, protocol = line
+    fields: list[tuple[bytes, bytes]] = []
+    events = SimpleNamespace(on_header=lambda name, value: fields.append((name.lower(), value.strip(b" \t"))))
+    parser = HttpRequestParser(events)
+    try:
+        parser.feed_data(head)
+    except HttpParserUpgrade:
+        pass  # nobody takes it, so it is ignored (RFC 9110 §7.8); and CONNECT is refused below
+    except HttpParserInvalidMethodError:
+        raise Refused(501, "The method is not known") from None
+    except HttpParserError as error:
+        raise Refused(400, str(error)) from None
+    if method == b"CONNECT":
+        raise Refused(501, "This is not a proxy")
+    if len(fields) > MAX_FIELDS:
+        raise Refused(431, "There are too many header fields")
+    _check_target(method, target)
+    _check_host(fields, protocol)
+    length = _body_length(fields, protocol)
+    return Head(
+        method.decode(),
+        target.decode(),
+        protocol.decode(),
+        _keeps_alive(fields, protocol),
+        length,
+        length != 0 and _expects(fields, protocol),
+    )
+
+
+def check_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
+    """Split a request line (RFC 9112 §3), given without its CRLF.
+
+    Returns:
+        Method, target and protocol.
+
+    Raises:
+        Refused: It is malformed, its target is too long (RFC 9110 §15.5.15), or it asks for another version than
+            HTTP/1.0 and HTTP/1.1 (§15.6.6).
+    """
+    if len(line) > MAX_TARGET and max(map(len, line.split(b" "))) > MAX_TARGET:
+        raise Refused(414, "The request target is too long")
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None or not _TOKEN.fullmatch(match[1]):
+        raise Refused(400, "The request line is malformed")
+    if match[3] not in (b"HTTP/1.1", b"HTTP/1.0"):
+        raise Refused(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here")
+    return match[1], match[2], match[3]
+
+
+def check_beginning(data: bytes | bytearray, at: int, searched: int) -> None:
+    """Refuse an incomplete head as soon as it is hopeless, rather than wait for its end.
+
+    Args:
+        data: What has been received.
+        at: Where the head begins in it.
+        searched: The position up to which it was looked at before.
+
+    Raises:
+        Refused: As by `check_request_line`; or it is too large by now.
+    """
+    line_end = data.find(b"\n", at)
+    if line_end < 0:
+        if len(data) - at > MAX_TARGET + 64:
+            raise Refused(414, "The request target is too long")
+    elif line_end >= searched:
+        if data[line_end - 1] != 0x0D:  # RFC 9112 §2.2 lets a server be strict about bare LF
+            raise Refused(400, "Lines end with CRLF")
+        check_request_line(bytes(data[at : line_end - 1]))
+    if len(data) - at > MAX_HEAD:
+        raise Refused(431, "The header section is too large")
+
+
+def _check_target(method: bytes, target: bytes) -> None:
+    if target == b"*":
+        if method != b"OPTIONS":  # RFC 9112 §3.2.4
+            raise Refused(400, "The target * is for OPTIONS")
+    elif not target.startswith(b"/") and not _ABSOLUTE.fullmatch(target):
+        raise Refused(400, "The request target is malformed")
+
+
+def _check_host(fields: list[tuple[bytes, bytes]], protocol: bytes) -> None:
+    hosts = _values(fields, b"host")
+    if len(hosts) > 1 or not hosts and protocol == b"HTTP/1.1":  # RFC 9112 §3.2
+        raise Refused(400, "There has to be one Host field")
+    if hosts and not _HOST_VALUE.fullmatch(hosts[0]):
+        raise Refused(400, "The Host field is malformed")
+
+
+def _body_length(fields: list[tuple[bytes, bytes]], protocol: bytes) -> int | None:
+    """Find out how the body is framed (RFC 9112 §6.3)."""
+    codings = b",".join(_values(fields, b"transfer-encoding")).lower()
+    lengths = _values(fields, b"content-length")
+    if codings:
+        if protocol == b"HTTP/1.0" or lengths:  # RFC 9112 §6.1: one of the two ends is mistaken about it
+            raise Refused(400, "The length of the body is ambiguous")
+        if codings != b"chunked":
+            raise Refused(501, "The transfer coding is not known")
+        return None
+    if not lengths:
+        return 0
+    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
+        raise Refused(400, "The length of the body is malformed")
+    return int(lengths[0])
+
+
+def _keeps_alive(fields: list[tuple[bytes, bytes]], protocol: bytes) -> bool:
+    """Whether the client leaves the connection open (RFC 9112 §9.3)."""
+    options = {option.strip(b" \t") for option in b",".join(_values(fields, b"connection")).lower().split(b",")}
+    return b"close" not in options and (protocol == b"HTTP/1.1" or b"keep-alive" in options)
+
+
+def _expects(fields: list[tuple[bytes, bytes]], protocol: bytes) -> bool:
+    """Whether the client waits for an interim answer (RFC 9110 §10.1.1)."""
+    expectations = _values(fields, b"expect")
+    if not expectations or protocol == b"HTTP/1.0":
+        return False
+    if [value.lower() for value in expectations] != [b"100-continue"]:
+        raise Refused(417, "Only 100-continue can be expected")
+    return True
+
+
+def _values(fields: list[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:
+    return [value for name, value in fields if name == wanted]
+
+
+def split_fields(head: bytes) -> list[tuple[str, str]]:
+    """Split the fields of a head that was parsed before, so that there is nothing left to refuse."""
+    lines = head.decode("latin-1").split("\r\n")
+    fields = []
+    for line in lines[1 : lines.index("", 1)]:
+        name, _, value = line.partition(":")
+        fields.append((name, value.strip(" \t")))
+    return fields

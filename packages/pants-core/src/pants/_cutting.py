@@ -19,7 +19,7 @@ import io
 import re
 import struct
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pants.errors import BufferOverflow, DelimiterError
 
@@ -32,7 +32,13 @@ BUDGET: Final = 64
 
 STANDSTILL: Final = "the read delimiter matches an empty string, so that it would match for ever"
 
-Receive = Callable[..., object]
+
+class Sink(Protocol):
+    """What takes the frames. The method is looked up for each frame, so that one frame may change who gets the next."""
+
+    @property
+    def on_read(self) -> Callable[..., object]:
+        """Called with the frame, or with its values where it is unpacked."""
 
 
 class Buffer:
@@ -138,12 +144,12 @@ class Strategy:
     size = 0  # what an int or Struct needs the limit to be
     unpacks = False  # whether a frame is several values
 
-    def cut(self, buffer: Buffer, receive: Receive, batch: int) -> None:
+    def cut(self, buffer: Buffer, sink: Sink, batch: int) -> None:
         """Deliver the complete frames in `_data`, which is not used up, moving `_position` past each before.
 
         Args:
             buffer: What to cut.
-            receive: Called with each frame.
+            sink: Gets each frame.
             batch: How many frames may be cut ahead of their delivery.
 
         Raises:
@@ -166,11 +172,11 @@ class Strategy:
 class Whatever(Strategy):
     """None: there are no frames, hence no limit to them."""
 
-    def cut(self, buffer: Buffer, receive: Receive, batch: int) -> None:
+    def cut(self, buffer: Buffer, sink: Sink, batch: int) -> None:
         """See `Strategy`."""
         frame = buffer._data[buffer._position :]
         buffer._position = len(buffer._data)
-        receive(frame)
+        sink.on_read(frame)
 
     def completes(self, buffer: Buffer, tail: Any) -> bool:
         """See `Strategy`."""
@@ -184,7 +190,7 @@ class Separator(Strategy):
         self.separator = separator
         self.width = len(separator)
 
-    def cut(self, buffer: Buffer, receive: Receive, batch: int) -> None:
+    def cut(self, buffer: Buffer, sink: Sink, batch: int) -> None:
         """See `Strategy`."""
         separator, width = self.separator, self.width
         data, limit = buffer._data, buffer._limit
@@ -200,7 +206,7 @@ class Separator(Strategy):
                 frames.append(data[position:end])
             for frame in frames:
                 buffer._position += len(frame) + width
-                receive(frame)
+                sink.on_read(frame)
                 if buffer._interrupted:
                     return
 
@@ -224,13 +230,13 @@ class Sized(Strategy):
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def cut(self, buffer: Buffer, receive: Receive, batch: int) -> None:
+    def cut(self, buffer: Buffer, sink: Sink, batch: int) -> None:
         """See `Strategy`."""
         size, data, start = self.size, buffer._data, buffer._position
         self.check(buffer)
         for end in range(start + size, len(data) + 1, size):
             buffer._position = end
-            receive(data[start:end])
+            sink.on_read(data[start:end])
             if buffer._interrupted:
                 return
             start = end
@@ -255,14 +261,14 @@ class Packed(Sized):
         super().__init__(packed.size)
         self.packed = packed
 
-    def cut(self, buffer: Buffer, receive: Receive, batch: int) -> None:
+    def cut(self, buffer: Buffer, sink: Sink, batch: int) -> None:
         """See `Strategy`."""
         size, data, start = self.size, buffer._data, buffer._position
         self.check(buffer)
         complete = (len(data) - start) // size * size
         for values in self.packed.iter_unpack(memoryview(data)[start : start + complete]):
             buffer._position += size
-            receive(*values)
+            sink.on_read(*values)
             if buffer._interrupted:
                 return
 
@@ -281,7 +287,7 @@ class NetPacked(Strategy):
         self.minimum: int = packed.minimum_size
         self.heads = heads(packed)
 
-    def cut(self, buffer: Buffer, receive: Receive, batch: int) -> None:
+    def cut(self, buffer: Buffer, sink: Sink, batch: int) -> None:
         """See `Strategy`."""
         data = buffer._data
         while (position := buffer._position) < len(data):
@@ -289,7 +295,7 @@ class NetPacked(Strategy):
             if end > len(data):
                 return
             buffer._position = end
-            receive(*self.packed.unpack(data[position:end]))
+            sink.on_read(*self.packed.unpack(data[position:end]))
             if buffer._interrupted:
                 return
 
@@ -332,7 +338,7 @@ class BoundedSearch(Strategy):
         # After a search in vain: how far before the end a match may still start.
         self.slack = slack
 
-    def cut(self, buffer: Buffer, receive: Receive, batch: int) -> None:
+    def cut(self, buffer: Buffer, sink: Sink, batch: int) -> None:
         """See `Strategy`."""
         search, anchored, slack = self.pattern.search, self.anchored, self.slack
         data, limit = buffer._data, buffer._limit
@@ -351,7 +357,7 @@ class BoundedSearch(Strategy):
             if start - position > limit:
                 raise BufferOverflow(f"no match within {limit}")
             buffer._position = end
-            receive(data[position:start])
+            sink.on_read(data[position:start])
             if buffer._interrupted:
                 return
 
@@ -380,7 +386,7 @@ class Rescan(Strategy):
         self.search = search
         self.find = pattern.search if search else pattern.match
 
-    def cut(self, buffer: Buffer, receive: Receive, batch: int) -> None:
+    def cut(self, buffer: Buffer, sink: Sink, batch: int) -> None:
         """See `Strategy`."""
         find, anchored = self.find, self.anchored
         data, limit = buffer._data, buffer._limit
@@ -400,7 +406,7 @@ class Rescan(Strategy):
             if end - position > limit:
                 raise BufferOverflow(f"no match within {limit}")
             buffer._position = end
-            receive(data[position:start] if self.search else self.detached(match, data, position, end, stop))
+            sink.on_read(data[position:start] if self.search else self.detached(match, data, position, end, stop))
             if buffer._interrupted:
                 return
 

@@ -157,7 +157,7 @@ class SecureTransport(Transport):
         else:
             self._end()
 
-    # --- Sending and closing ------------------------------------------------------------------------------------------------
+    # --- Sending and closing --------------------------------------------------------------------------------------
 
     def _send_failed(self, error: Exception) -> None:
         # What was true of reading is true of sending.

@@ -112,7 +112,7 @@ def settings(options: SSLOptions, *, server_side: bool, is_server: bool = False)
     return TLSSettings(context, server_side, hostname, bool(options.get("suppress_ragged_eofs", True)))
 
 
-def _checked_hostname(name: Any) -> str:
+def _checked_hostname(name: object) -> str:
     if not isinstance(name, str):
         raise TypeError(f"server_hostname is a str, not {name!r}")
     name = without_root(name)
@@ -126,7 +126,7 @@ def _checked_hostname(name: Any) -> str:
 
 def without_root(name: str) -> str:
     """A host name without the dot of the root at its end, as TLS has it (RFC 6066 §3)."""
-    return name[:-1] if name.endswith(".") else name
+    return name.removesuffix(".")
 
 
 def _server_context(options: Mapping[str, Any]) -> ssl.SSLContext:

@@ -310,7 +310,7 @@ class Transport(StreamHooks):
                 self.on_read(data)
             else:
                 framer.feed(data)
-                framer.deliver(self.on_read)
+                framer.deliver_to(self)
         except Exception as exception:  # noqa: BLE001 - hooks are contained
             self._read_failed(exception)
         except BaseException:

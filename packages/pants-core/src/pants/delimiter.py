@@ -12,13 +12,13 @@ import importlib
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from netstruct import NetStruct
 
 from pants import _cutting
-from pants._cutting import Buffer, Receive, Strategy
+from pants._cutting import Buffer, Sink, Strategy
 
 __all__ = ["DEFAULT_LIMIT", "Framer", "check"]
 
@@ -144,7 +144,7 @@ class Framer(Buffer):
         self._halted = bool(value)
         self._interrupted = True
 
-    def deliver(self, receive: Receive, batch: int = _BATCH) -> None:
+    def deliver(self, receive: Callable[..., object], batch: int = _BATCH) -> None:
         """Hand each complete frame to a function, until none is complete or `halted` turns true.
 
         An exception out of `receive` propagates; its frame is consumed, all after it is kept. Called inside
@@ -159,13 +159,17 @@ class Framer(Buffer):
             BufferOverflow: The next frame is longer than `limit`. The data is kept until `clear`.
             DelimiterError: A pattern matched nothing at the start of the data. This is kept, too.
         """
+        self.deliver_to(_Receiver(receive), batch)
+
+    def deliver_to(self, sink: Sink, batch: int = _BATCH) -> None:
+        """As `deliver`, to an object's method ``on_read``, which may be replaced between two frames."""
         if self._delivering or self._halted:
             return
         self._delivering = True
         try:
             while self._position < len(self._data) or self._completed():
                 self._interrupted = False
-                self._strategy.cut(self, receive, batch)
+                self._strategy.cut(self, sink, batch)
                 if self._interrupted:
                     if self._halted:
                         return
@@ -208,6 +212,15 @@ class Framer(Buffer):
             return None
         self.halted = False
         return taken[0] if self._strategy.unpacks else taken[0][0]
+
+
+class _Receiver:
+    """A function as a sink."""
+
+    __slots__ = ("on_read",)
+
+    def __init__(self, receive: Callable[..., object]) -> None:
+        self.on_read = receive
 
 
 def check(delimiter: Any, text: bool = False) -> None:

@@ -15,12 +15,13 @@ import linecache
 import select
 import socket as _socket
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from types import CodeType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, overload
 
 from pants._pollers import ERROR, HANGUP, READ, WRITE
 from pants._timers import check_callable, check_seconds
-from pants.engine import Engine
+from pants.engine import LONGEST_WAIT, Engine
 from pants.server import Server
 from pants.stream import Stream
 
@@ -30,8 +31,8 @@ Value = TypeVar("Value")
 First = TypeVar("First", bound=Stream)
 Second = TypeVar("Second", bound=Stream)
 
-# The longest that a condition goes unasked: what another thread does may not give the engine anything to do.
-LONGEST_WAIT: Final = 0.05
+# Seconds for which a condition goes unasked: what another thread does may not give the engine anything to do.
+ASKING_INTERVAL: Final = 0.05
 # The numbers of memory sockets begin where the kernel's descriptors do not come (Linux ends them at 1 << 30).
 FIRST_NUMBER: Final = 1 << 30
 # Turns without any time passing after which a test is taken to run in a circle.
@@ -77,7 +78,7 @@ def run_until(condition: Callable[[], Value], timeout: float = 10.0, engine: Eng
         left = end - engine._clock()
         if left <= 0:
             raise AssertionError(f"not within {timeout} seconds: {_source(condition)}")
-        engine.poll(min(left, LONGEST_WAIT))
+        engine.poll(min(left, ASKING_INTERVAL))
     return value
 
 
@@ -89,13 +90,26 @@ def _source(condition: Callable[[], object]) -> str:
     return getattr(condition, "__qualname__", None) or repr(condition)
 
 
-@contextlib.contextmanager
+@overload
 def connected_pair(
-    first_class: Callable[..., First] = Stream,  # type: ignore[assignment]
-    second_class: Callable[..., Second] = Stream,  # type: ignore[assignment]
+    first_class: Callable[..., First], second_class: Callable[..., Second], engine: Engine | None = None, **kwargs: Any
+) -> AbstractContextManager[tuple[First, Second]]: ...
+@overload
+def connected_pair(
+    first_class: Callable[..., First], *, engine: Engine | None = None, **kwargs: Any
+) -> AbstractContextManager[tuple[First, Stream]]: ...
+@overload
+def connected_pair(
+    *, second_class: Callable[..., Second], engine: Engine | None = None, **kwargs: Any
+) -> AbstractContextManager[tuple[Stream, Second]]: ...
+@overload
+def connected_pair(*, engine: Engine | None = None, **kwargs: Any) -> AbstractContextManager[tuple[Stream, Stream]]: ...
+def connected_pair(
+    first_class: Callable[..., Stream] = Stream,
+    second_class: Callable[..., Stream] = Stream,
     engine: Engine | None = None,
     **kwargs: Any,
-) -> Iterator[tuple[First, Second]]:
+) -> AbstractContextManager[tuple[Stream, Stream]]:
     """Two streams that are connected to each other, for the length of a ``with`` block.
 
     Inside it, `pants.Stream.on_connect` has been called on both. At its end both are closed, without sending what is
@@ -127,18 +141,23 @@ def connected_pair(
         ...     run_until(lambda: client.answer == b"spam")
         True
     """
-    if engine is None:
-        engine = Engine.instance()
+    return _connected_pair((first_class, second_class), Engine.instance() if engine is None else engine, kwargs)
+
+
+@contextlib.contextmanager
+def _connected_pair(
+    factories: tuple[Callable[..., Stream], ...], engine: Engine, kwargs: dict[str, Any]
+) -> Iterator[tuple[Stream, Stream]]:
     streams: list[Stream] = []
     numbers: set[int] = set()
     ends = engine.socketpair() if isinstance(engine, MemoryEngine) else _socket.socketpair()
     try:
-        for factory, sock in zip((first_class, second_class), ends, strict=True):
+        for factory, sock in zip(factories, ends, strict=True):
             streams.append(factory(engine=engine, socket=sock, **kwargs))
             numbers.add(sock.fileno())
         engine.poll(0)
         run_until(lambda: all(stream.connected or stream.closed for stream in streams), engine=engine)
-        yield streams[0], streams[1]  # type: ignore[misc]
+        yield streams[0], streams[1]
     finally:
         for sock in ends[len(streams) :]:
             sock.close()
@@ -210,17 +229,31 @@ class MemoryEngine(Engine):
         check_seconds(seconds, "seconds", zero=True)
         end = self.now + seconds
         turns = 0
-        while self.now < end or self._busy():
+        while True:
             before = self.now
             self.poll(max(0.0, end - before))
+            if self.now >= end and not self._busy():
+                return
             turns = turns + 1 if self.now == before else 0
             if turns > MOST_TURNS:
-                raise RuntimeError(
-                    f"no end of things to do at {self.now} seconds, after {MOST_TURNS} turns of the engine"
-                )
+                raise RuntimeError(f"no end of things to do at {self.now} seconds, after {MOST_TURNS} turns")
 
     def _busy(self) -> bool:
-        return self.time_to_timer() == 0.0 or bool(self._memory.ready())
+        # The stream whose hook is running asks for attention after each poll in it, so that is nothing to go by there.
+        due = self._timers.next_in() if self._turning else self.time_to_timer()
+        return due == 0.0 or bool(self._memory.ready())
+
+    def poll(self, poll_timeout: float | None) -> None:
+        """As `Engine.poll`. With None, it does not wait for ever where there is nothing to wait for.
+
+        Raises:
+            RuntimeError: Nothing is scheduled, and nothing has been sent.
+        """
+        outer, self._memory.endless = self._memory.endless, poll_timeout is None
+        try:
+            super().poll(poll_timeout)
+        finally:
+            self._memory.endless = outer
 
     def _settle(self) -> None:
         """Run what is due, unless a hook is running; then the loop will get there."""
@@ -452,6 +485,7 @@ class _MemoryPoller:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.endless = False  # whether the engine was told to wait without limit
         self.sockets: dict[int, _MemorySocket] = {}
         self._watched: dict[int, int] = {}
         self._next = FIRST_NUMBER
@@ -492,7 +526,8 @@ class _MemoryPoller:
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         found = self.ready()
         if not found:
-            if timeout is None:
+            # Without timers, the engine waits as long as it ever does.
+            if timeout is None or (self.endless and timeout >= LONGEST_WAIT):
                 raise RuntimeError("nothing is left that could happen: no timer, and nothing that a peer has sent")
             self.now += timeout
         return found

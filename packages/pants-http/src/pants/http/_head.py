@@ -238,7 +238,7 @@ def _check_target(method: bytes, target: bytes) -> None:
 
 def _check_host(fields: list[tuple[bytes, bytes]], protocol: bytes) -> None:
     hosts = _values(fields, b"host")
-    if len(hosts) > 1 or not hosts and protocol == b"HTTP/1.1":  # RFC 9112 §3.2
+    if len(hosts) > 1 or (not hosts and protocol == b"HTTP/1.1"):  # RFC 9112 §3.2
         raise Refused(400, "There has to be one Host field")
     if hosts and not _HOST_VALUE.fullmatch(hosts[0]):
         raise Refused(400, "The Host field is malformed")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class HTTPRequest:
-    """A request that an `HTTPServer` has received (manual: "HTTPRequest").
+    r"""A request that an `HTTPServer` has received (manual: "HTTPRequest").
 
     The server makes one for each request, and passes it to the request handler. It may be answered there or later,
     after the handler has returned. It takes any attribute that the program wants to keep with it.
@@ -30,7 +30,7 @@ class HTTPRequest:
     Example:
         >>> from pants.http import HTTPServer
         >>> def handler(request):
-        ...     request.send_response(f"You asked for {request.path}\\n")
+        ...     request.send_response(f"You asked for {request.path}\n")
         >>> server = HTTPServer(handler).listen(("127.0.0.1", 0))
         >>> server.close()
     """
@@ -97,10 +97,10 @@ class HTTPRequest:
     def _split(self) -> tuple[str, str]:
         url = self.url.partition("#")[0]
         if not url.startswith("/") and "://" in url:  # the absolute form (RFC 9112 §3.2.2)
-            authority, mark, query = url.partition("://")[2].partition("?")
+            authority, _, query = url.partition("://")[2].partition("?")
             path = "/" + authority.partition("/")[2]
         else:
-            path, mark, query = url.partition("?")
+            path, _, query = url.partition("?")
         self._parts = path, query
         return self._parts
 
@@ -131,8 +131,8 @@ class HTTPRequest:
     ) -> None:
         """Send an answer, and finish the request (manual: "send_response").
 
-        An answer to HEAD, or one that has no content by its code (204, 205, 304), is sent without ``content``. Where the
-        client has gone, nothing is sent.
+        An answer to HEAD, or one that has no content by its code (204, 205, 304), is sent without ``content``. To a
+        client that has gone, nothing is sent.
 
         Args:
             content: The content. A str is encoded with the charset of ``content_type``, UTF-8 if it names none.
@@ -152,7 +152,7 @@ class HTTPRequest:
         connection = self.connection
         head = connection.answers.get(code, content_type, self._ending, connection.engine.time)
         if content.__class__ is str:
-            content = content.encode(head.charset)  # type: ignore[union-attr]
+            content = content.encode(head.charset)
         elif content.__class__ is not bytes:
             content = _as_bytes(content, head.charset)
         if headers:

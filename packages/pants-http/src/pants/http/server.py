@@ -28,7 +28,7 @@ _MAX_HELD: Final = 65536
 _BATCH: Final = 16
 _MAX_OWED: Final = 65536
 
-# Values of HTTPConnection._state.
+# Values of HTTPConnection._phase.
 _IDLE: Final = 0  # nothing of the next request has arrived
 _PARTIAL: Final = 1  # a part of it has
 _SERVING: Final = 2  # requests are being taken out of what arrived
@@ -124,7 +124,7 @@ class HTTPConnection(Stream):
         "_incomplete_since",
         "_parse_quickly",
         "_peer_ended",
-        "_state",
+        "_phase",
         "_upcoming",
         "answers",
         "current_request",
@@ -151,11 +151,11 @@ class HTTPConnection(Stream):
         self.current_request = None
         self.answers = server.answers
         self._parse_quickly = server.parse_quickly
-        self._state = _IDLE
+        self._phase = _IDLE
         self._held: bytearray | None = None  # what arrived and was not looked at yet, or is a part of a head
         self._upcoming: HTTPRequest | None = None  # a request whose body is still arriving
         self._body: LengthBody | ChunkedBody | None = None
-        self._incomplete_since = 0.0  # the engine's time when the part began of which the rest is to arrive; or 0
+        self._incomplete_since: float | None = None  # the engine's time when that began of which the rest is to arrive
         self._cancel_slow: Callable[[], None] | None = None
         self._choked = False  # the client does not take the answers, so nothing is read until it does
         self._peer_ended = False
@@ -169,16 +169,16 @@ class HTTPConnection(Stream):
 
     def on_read(self, data: bytes) -> None:
         """Serves the requests that arrive."""
-        if self._state == _IDLE and data.endswith(HEAD_END) and (found := self._parse_quickly(data)):
+        if self._phase == _IDLE and data.endswith(HEAD_END) and (found := self._parse_quickly(data)):
             method, url = found
             request = HTTPRequest(self, method, url, "HTTP/1.1", None, "https" if self.secure else "http")
             request._head = data
             if not self.server.keep_alive:
                 request._ending = _answer.CLOSE
-            self._state = _SERVING
+            self._phase = _SERVING
             self._handle_request(request)
             self._settle()
-        elif self._state < _SERVING:
+        elif self._phase < _SERVING:
             held = self._held
             if held is None:
                 self._serve(data, 0)
@@ -202,7 +202,7 @@ class HTTPConnection(Stream):
             data: What was received, from the beginning of a head, or from within a body.
             searched: The position up to which there is no end of a head.
         """
-        self._state = _SERVING
+        self._phase = _SERVING
         at = served = 0
         try:
             while at < len(data):
@@ -228,17 +228,11 @@ class HTTPConnection(Stream):
         except Refused as refused:
             self._refuse(refused, with_content=not data.startswith(b"HEAD ", at))
             return
-        if at < len(data):
-            rest = bytearray(memoryview(data)[at:])
-            if self._held is not None:  # it has arrived meanwhile, see _settle()
-                rest += self._held
-                self._held = rest
-                self._settle()
-            else:
-                self._held = rest
-                self._settle(partial=not self._choked)
-        else:
-            self._settle(partial=self._body is not None)
+        rest = bytearray(memoryview(data)[at:])
+        meanwhile = self._held  # arrived while a handler polled the engine
+        if rest:
+            self._held = rest + (meanwhile or b"")
+        self._settle(partial=meanwhile is None and (bool(rest) or self._body is not None))
 
     def _begin_request(self, head: Head, raw: bytes, last: bool) -> None:
         """Begin a request, and its body if it has one."""
@@ -253,7 +247,7 @@ class HTTPConnection(Stream):
             request._ending = _answer.KEEP if keeps else _answer.CLOSE
         else:
             request._ending = _answer.KEEP_1_0 if keeps else _answer.CLOSE_1_0
-        self._incomplete_since = 0.0
+        self._incomplete_since = None
         if head.length != 0:
             self._body = ChunkedBody(limit) if head.length is None else LengthBody(head.length)
             if head.expects and last:
@@ -264,7 +258,7 @@ class HTTPConnection(Stream):
         request, body = self._upcoming, self._body
         assert request is not None
         self._upcoming = self._body = None
-        self._incomplete_since = 0.0
+        self._incomplete_since = None
         if body is not None:
             request.body = body.content()
         self._handle_request(request)
@@ -298,20 +292,20 @@ class HTTPConnection(Stream):
         if not self.connected:
             self._held = None
         elif self.current_request is not None or self._choked:
-            self._state = _WAITING
+            self._phase = _WAITING
         elif partial:
-            self._state = _PARTIAL
+            self._phase = _PARTIAL
             if self._peer_ended:  # the rest will not come
                 self.close()
-            elif not self._incomplete_since:
+            elif self._incomplete_since is None:
                 self._incomplete_since = self.engine.time
             if self._cancel_slow is None:
                 self._cancel_slow = self.engine.defer(self.header_timeout, self._check_slow)
-        elif self._held is not None:  # the handler has polled the engine, and this came up
-            self._state = _WAITING
+        elif self._held is not None:  # it arrived while a handler polled the engine
+            self._phase = _WAITING
             self._go_on_soon()
         else:
-            self._state = _IDLE
+            self._phase = _IDLE
             if self._peer_ended:
                 self.close()
 
@@ -334,18 +328,18 @@ class HTTPConnection(Stream):
         request._finished = True
         if request._ending & _answer.CLOSE:
             self.close()
-        elif self._state == _WAITING:
+        elif self._phase == _WAITING:
             self._go_on_soon()
 
     def _go_on_soon(self) -> None:
         """Serve what was held back, from the loop."""
         if self._held is None and not self._peer_ended:
-            self._state = _IDLE
+            self._phase = _IDLE
         else:
             self.engine.callback(self._go_on)
 
     def _go_on(self) -> None:
-        if self._state == _WAITING and self.current_request is None and self.connected and not self._choked:
+        if self._phase == _WAITING and self.current_request is None and self.connected and not self._choked:
             held, self._held = self._held, None
             self.resume_reading()
             self._serve(held or b"", 0)
@@ -360,7 +354,7 @@ class HTTPConnection(Stream):
         if self._choked:
             self._choked = False
             self.resume_reading()
-            if self._state == _WAITING and self.current_request is None:
+            if self._phase == _WAITING and self.current_request is None:
                 self._go_on_soon()
 
     # --- Ends ---------------------------------------------------------------------------------------------------
@@ -368,7 +362,7 @@ class HTTPConnection(Stream):
     def on_end(self) -> None:
         """Closes the connection, once the requests that have arrived are answered."""
         self._peer_ended = True
-        if self._state < _SERVING:
+        if self._phase < _SERVING:
             self.close()
 
     def on_idle_timeout(self) -> None:
@@ -379,7 +373,7 @@ class HTTPConnection(Stream):
     def _check_slow(self) -> None:
         """Refuse a request that takes too long to arrive."""
         self._cancel_slow = None
-        if self._state != _PARTIAL or not self._incomplete_since:
+        if self._phase != _PARTIAL or self._incomplete_since is None:
             return  # it is complete; the timer is set again when another is not
         allowed = self.header_timeout
         if self._body is not None:

@@ -1,1 +1,5 @@
-"""Web applications on Pants: routing and responses. Nothing is built here yet."""
+"""Web applications on Pants (manual: "pants.web"): so far an `Application` with rules that are plain paths."""
+
+from pants.web.application import Application
+
+__all__ = ["Application"]

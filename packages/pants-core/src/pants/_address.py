@@ -48,6 +48,8 @@ def parse(given: Any) -> Address:
         path = os.fspath(given)
         if not path:
             raise ValueError("the path of a UNIX socket is empty")
+        if ("\0" if isinstance(path, str) else b"\0") in path[1:]:
+            raise ValueError(f"the path {path!r} has a NUL in it; one at its start makes it an abstract name")
         return Address(socket.AF_UNIX, path=path)
     if isinstance(given, int) and not isinstance(given, bool):
         given = ("", given)

@@ -70,6 +70,8 @@ class FileSlice:
         self._seekable = False
         if isinstance(sfile, io.TextIOBase) or hasattr(sfile, "encoding"):
             raise TypeError(f"{sfile!r} holds text; a stream sends bytes, so open the file in binary mode")
+        if not getattr(sfile, "readable", lambda: True)():
+            raise ValueError(f"{sfile!r} is not open for reading")
         fd = _descriptor(sfile)
         if fd is None:
             end = self._open_object(sfile, nbytes, offset)

@@ -124,7 +124,7 @@ class Timers:
         self.heap: list[tuple[float, int, Timer]] = []
         self._count = 0  # the second item of each entry: equal deadlines run in the order of scheduling
         self._cancelled = 0
-        self.halted = False  # set to leave run_turn() after the call that is being made
+        self.halted = False  # set to leave run_callbacks() after the call that is being made
         self.callbacks: deque[Timer] = deque()
         self.loops: list[Loop] = []
 
@@ -179,36 +179,24 @@ class Timers:
             heapq.heapify(self.heap)
             self._cancelled = 0
 
-    def run_turn(self) -> float | None:
-        """Run the callbacks scheduled before this turn, the loops, and the delayed timers that are due.
-
-        Returns:
-            As `next_in`.
-        """
+    def run_callbacks(self) -> None:
+        """Run the callbacks that were scheduled before this call."""
         callbacks = self.callbacks
         for _ in range(len(callbacks)):
             if callbacks and not self.halted:  # a nested poll() may have taken the rest
                 timer = callbacks.popleft()
                 timer.run()
                 timer.finish()
-        if self.loops:
-            self._run_loops()
-        heap = self.heap
-        if heap:
-            now = self._clock()
-            delay, timer = heap[0][0] - now, heap[0][2]
-            if delay > 0 and timer.function is not None and not callbacks:
-                return delay  # by far the most frequent case
-            self._run_due(now)
-        return self.next_in()
 
-    def _run_loops(self) -> None:
+    def run_loops(self) -> None:
+        """Run the loops."""
         for timer in tuple(self.loops):
             if not self.halted:
                 timer.run()
         self.loops[:] = [timer for timer in self.loops if timer.function is not None]
 
-    def _run_due(self, now: float) -> None:
+    def run_due(self, now: float) -> None:
+        """Run the delayed timers whose deadline is not after ``now``."""
         heap = self.heap
         pop = heapq.heappop
         while heap and heap[0][0] <= now and not self.halted:
@@ -245,9 +233,11 @@ class Timers:
 
         Loops do not count: they run on each turn, but do not cause one.
         """
-        if self.callbacks:
-            return 0.0
-        heap = self.heap
+        callbacks, heap = self.callbacks, self.heap
+        while callbacks:
+            if callbacks[0].function is not None:
+                return 0.0
+            callbacks.popleft()
         while heap:
             if heap[0][2].function is not None:
                 return max(0.0, heap[0][0] - self._clock())

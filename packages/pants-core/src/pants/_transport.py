@@ -334,6 +334,7 @@ class Transport(StreamHooks):
         rule = (framer.delimiter, framer.limit, framer.regex_search)
         if isinstance(exception, BufferOverflow):
             self.call(self.on_overflow_error, exception)
+            exception.__traceback__ = None  # as in contain()
         else:
             self.contain(exception)
         if self._closing:

@@ -1,7 +1,8 @@
 """Asynchronous event processing and timer scheduling (manual: "pants.engine").
 
-One turn of an engine (`Engine.poll`): timers that are due, then what channels left for the loop (`Engine.attend`), a
-wait in the poller, and the events found there, each handed to the handler of its descriptor.
+One turn of an engine (`Engine.poll`): callbacks and loops, a wait in the poller, the events found there, each handed to
+the handler of its descriptor, then the timers that are due. What channels left for the loop (`Engine.attend`) is done
+before the wait and at the end.
 """
 
 from __future__ import annotations
@@ -185,18 +186,19 @@ class Engine:
             self.current = None
 
     def _turn(self, poll_timeout: float) -> None:
-        if self._thread_calls:
-            self._make_thread_calls()
-        wait = None
-        if self._heap or self._callbacks or self._loops:
-            wait = self._timers.run_turn()
+        # What is run before the wait may be what a hook is waiting for by polling, so then this turn does not wait.
+        wait = poll_timeout
+        if self._callbacks or self._loops or self._thread_calls:
+            wait = self._run_before_wait(wait)
         if self._attention:
             self._attend_all()
-            wait = self._timers.next_in()
-        if self._attention or self._stopped or self._interrupted:
             wait = 0.0
-        elif wait is None or wait > poll_timeout:
-            wait = poll_timeout
+        if self._stopped or self._interrupted:
+            wait = 0.0
+        elif self._heap and wait:
+            delay = self._timers.next_in()
+            if delay is not None and delay < wait:
+                wait = delay
         batch = self._batch = self._wait(wait)
         self.time = self._clock()
         if self._interrupted:
@@ -206,8 +208,21 @@ class Engine:
             handler = handlers.get(fd)
             if handler is not None:
                 handler(events)
+        if self._heap and self._heap[0][0] <= self.time:
+            self._timers.run_due(self.time)
         if self._attention:
             self._attend_all()
+
+    def _run_before_wait(self, wait: float) -> float:
+        if self._thread_calls:
+            self._make_thread_calls()
+            wait = 0.0
+        if self._callbacks:
+            self._timers.run_callbacks()
+            wait = 0.0
+        if self._loops:
+            self._timers.run_loops()
+        return wait
 
     def _poll_nested(self, poll_timeout: float) -> None:
         channel, batch = self.current, self._batch
@@ -339,7 +354,8 @@ class Engine:
         self._check_open()
 
         def arrived(_signum: int, _frame: FrameType | None) -> None:
-            self.call_from_thread(function, *args)
+            if not self._closed:
+                self.call_from_thread(function, *args)
 
         previous = signal.signal(signum, arrived)
         handlers = self._signals.setdefault(signum, [previous])

@@ -174,7 +174,8 @@ class MemoryEngine(Engine):
     Its streams are made by `connect`, `accept` and `connected_pair`. Time passes only where the engine would wait: by
     `advance`, or in `poll` and `start`, and none of it in reality. It begins at 0.
 
-    There are no kernel's descriptors here, so no TLS and no `Stream.connect`; `watch` refuses them.
+    There are no descriptors of the kernel's here, so no TLS and no `Stream.connect`; `watch` refuses them. A wait without
+    limit that nothing can end is a RuntimeError.
 
     Example:
         >>> from pants import Stream
@@ -204,6 +205,7 @@ class MemoryEngine(Engine):
     def __init__(self) -> None:
         self._memory = _MemoryPoller()
         super().__init__(self._memory)
+        self._memory.next_in = self._timers.next_in
 
     def __enter__(self) -> Self:
         return self
@@ -231,7 +233,8 @@ class MemoryEngine(Engine):
         turns = 0
         while True:
             before = self.now
-            self.poll(max(0.0, end - before))
+            # Less than the longest wait: that means without limit, and is refused where nothing can end it.
+            self.poll(min(max(0.0, end - before), LONGEST_WAIT / 2))
             if self.now >= end and not self._busy():
                 return
             turns = turns + 1 if self.now == before else 0
@@ -242,18 +245,6 @@ class MemoryEngine(Engine):
         # The stream whose hook is running asks for attention after each poll in it, so that is nothing to go by there.
         due = self._timers.next_in() if self._turning else self.time_to_timer()
         return due == 0.0 or bool(self._memory.ready())
-
-    def poll(self, poll_timeout: float | None) -> None:
-        """As `Engine.poll`. With None, it does not wait for ever where there is nothing to wait for.
-
-        Raises:
-            RuntimeError: Nothing is scheduled, and nothing has been sent.
-        """
-        outer, self._memory.endless = self._memory.endless, poll_timeout is None
-        try:
-            super().poll(poll_timeout)
-        finally:
-            self._memory.endless = outer
 
     def _settle(self) -> None:
         """Run what is due, unless a hook is running; then the loop will get there."""
@@ -485,7 +476,7 @@ class _MemoryPoller:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.endless = False  # whether the engine was told to wait without limit
+        self.next_in: Callable[[], float | None] = lambda: None  # seconds until a timer of the engine's
         self.sockets: dict[int, _MemorySocket] = {}
         self._watched: dict[int, int] = {}
         self._next = FIRST_NUMBER
@@ -526,8 +517,7 @@ class _MemoryPoller:
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         found = self.ready()
         if not found:
-            # Without timers, the engine waits as long as it ever does.
-            if timeout is None or (self.endless and timeout >= LONGEST_WAIT):
+            if timeout is None or (timeout >= LONGEST_WAIT and self.next_in() is None):
                 raise RuntimeError("nothing is left that could happen: no timer, and nothing that a peer has sent")
             self.now += timeout
         return found

@@ -48,8 +48,9 @@ def parse(given: Any) -> Address:
         path = os.fspath(given)
         if not path:
             raise ValueError("the path of a UNIX socket is empty")
-        if ("\0" if isinstance(path, str) else b"\0") in path[1:]:
-            raise ValueError(f"the path {path!r} has a NUL in it; one at its start makes it an abstract name")
+        nul: Any = "\0" if isinstance(path, str) else b"\0"
+        if nul in path and not path.startswith(nul):
+            raise ValueError(f"the path {path!r} has a NUL in it; only an abstract name has, and begins with one")
         return Address(socket.AF_UNIX, path=path)
     if isinstance(given, int) and not isinstance(given, bool):
         given = ("", given)
@@ -80,7 +81,7 @@ def _family_of(host: str) -> int:
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, host.partition("%")[0])
-        except OSError:
+        except (OSError, ValueError):
             continue
         return family
     return socket.AF_UNSPEC

@@ -19,6 +19,9 @@ ATTEMPT_DELAY: Final = 0.25
 # A UNIX server whose backlog is full lets connect() fail with EAGAIN; there is no event to wait for.
 BACKLOG_RETRY: Final = 0.05
 
+# Failed addresses that a message names; a name may have thousands.
+TOLD: Final = 5
+
 
 def interleave(addresses: list[Resolved]) -> list[Resolved]:
     """Order addresses so that the families take turns, beginning with the family of the first (RFC 8305 §4)."""
@@ -129,22 +132,30 @@ class Connector:
     def _next(self) -> None:
         """Try the next address; with none left and none under way, fail."""
         self._cancel_next()
-        if not self._waiting:
-            if not self._attempts:
-                self._fail(self._summary())
-            return
-        family, address = self._waiting.pop(0)
-        if self._waiting:
-            self._cancel_next = self._engine.defer(ATTEMPT_DELAY, self._next)
+        while self._waiting:
+            family, address = self._waiting.pop(0)
+            if self._begin(family, address):
+                if self._waiting:
+                    self._cancel_next = self._engine.defer(ATTEMPT_DELAY, self._next)
+                return
+        if not self._attempts:
+            self._fail(self._summary())
+
+    def _begin(self, family: int, address: Any) -> bool:
         try:
             sock = socket.socket(family, socket.SOCK_STREAM) if self._sock is None else self._sock
         except OSError as error:
-            self._failed(error, address)
-            return
+            self._note(error, address)
+            return False
         sock.setblocking(False)
-        self._try(sock, address)
+        return self._try(sock, address)
 
-    def _try(self, sock: socket.socket, address: Any) -> None:
+    def _try(self, sock: socket.socket, address: Any) -> bool:
+        """Begin an attempt.
+
+        Returns:
+            Whether it is under way; else its error is noted.
+        """
         fd = sock.fileno()
         try:
             code = sock.connect_ex(address)
@@ -156,12 +167,16 @@ class Connector:
                 raise OSError(code, os.strerror(code))
         except OSError as error:
             sock.close()
-            self._failed(error, address)
-        else:
-            self._attempts[fd] = (sock, address)
+            if error.errno is None:  # Python's own word for a UNIX path that is too long
+                error = OSError(errno.ENAMETOOLONG, str(error))
+            self._note(error, address)
+            return False
+        self._attempts[fd] = (sock, address)
+        return True
 
     def _retry(self, fd: int) -> None:
-        self._try(*self._attempts.pop(fd))
+        if not self._try(*self._attempts.pop(fd)):
+            self._next()
 
     def _answered(self, fd: int) -> None:
         sock, address = self._attempts[fd]
@@ -179,14 +194,14 @@ class Connector:
         del self._attempts[fd]
         if code:
             sock.close()
-            self._failed(OSError(code, os.strerror(code)), address)
+            self._note(OSError(code, os.strerror(code)), address)
+            self._next()
             return
         self.cancel()
         self._on_connect(sock, peer or address)
 
-    def _failed(self, error: OSError, address: Any) -> None:
+    def _note(self, error: OSError, address: Any) -> None:
         self._errors.append(_error(error.errno, error.strerror or str(error), address, []))
-        self._next()
 
     def _timed_out(self) -> None:
         reason = "no answer in time" if self._lookup is None else "the name was not resolved in time"
@@ -195,9 +210,14 @@ class Connector:
     def _summary(self) -> ConnectError:
         """One error for all attempts. Its errno is the first's, for that address was preferred."""
         first, *rest = self._errors
-        reason = "; ".join(f"{error.address!r}: {error.reason}" for error in self._errors) if rest else first.reason
+        told = [f"{error.address!r}: {error.reason}" for error in self._errors[:TOLD]]
+        if len(rest) >= TOLD:
+            told.append(f"and {len(self._errors) - TOLD} more")
+        reason = "; ".join(told) if rest else first.reason
         return _error(first.errno, reason, self._given, self._errors)
 
     def _fail(self, error: ConnectError) -> None:
         self.cancel()
+        if self._sock is not None:
+            self._sock.close()
         self._on_error(error)

@@ -87,8 +87,12 @@ class Epoll:
         self.add = self._epoll.register
         self.modify = self._epoll.modify
         self.remove = self._epoll.unregister
-        # The kernel's resolution is a millisecond; this rounds up.
-        self.poll = self._epoll.poll
+        if type(self) is Epoll:  # a call less on each turn, where no subclass has a say
+            self.poll = self._epoll.poll  # type: ignore[method-assign]
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        """See `Poller.poll`. The kernel's resolution is a millisecond; `select.epoll` rounds up."""
+        return self._epoll.poll(timeout)
 
     def fileno(self) -> int | None:
         """See `Poller.fileno`."""

@@ -6,6 +6,8 @@ name server that does not answer must not keep the process from ending, as the t
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import queue
 import socket
 import threading
@@ -43,6 +45,11 @@ class Lookup:
         else:
             engine.attend(lambda: self.finish(numeric))
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits for the result."""
+        return self._on_done is not None
+
     def cancel(self) -> None:
         """Forget it; ``on_done`` is not called."""
         self._on_done = None
@@ -60,6 +67,8 @@ def look_up(host: str, port: int, family: int, flags: int = 0) -> Result:
         found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, flags)
     except OSError as error:
         return error.with_traceback(None)
+    except MemoryError:
+        return socket.gaierror(socket.EAI_MEMORY, "out of memory")
     except ValueError as error:  # a label too long or empty, in Python's IDNA codec
         return socket.gaierror(socket.EAI_NONAME, f"not a valid host name ({error})")
     addresses = [(int(entry[0]), entry[4]) for entry in found if entry[0] in (socket.AF_INET, socket.AF_INET6)]
@@ -82,7 +91,15 @@ class _Threads:
             if self._unfinished <= self._running or self._running == MAX_THREADS:
                 return
             self._running += 1
-        threading.Thread(target=self._work, name="pants-resolver", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name="pants-resolver", daemon=True).start()
+        except RuntimeError as error:  # there are too many threads already
+            with self._lock:
+                self._running -= 1
+                alone = not self._running
+            if alone:
+                failure = OSError(errno.EAGAIN, str(error))
+                lookup.engine.attend(lambda: lookup.finish(failure))
 
     def _work(self) -> None:
         while True:
@@ -94,13 +111,12 @@ class _Threads:
                         self._running -= 1
                         return
                 continue
-            result = look_up(*lookup.query)
+            result = look_up(*lookup.query) if lookup.wanted else None
             with self._lock:
                 self._unfinished -= 1
-            try:
-                lookup.engine.call_from_thread(lookup.finish, result)
-            except RuntimeError:  # the engine has closed meanwhile
-                pass
+            if result is not None:
+                with contextlib.suppress(RuntimeError):  # the engine has closed meanwhile
+                    lookup.engine.call_from_thread(lookup.finish, result)
             del lookup, result
 
 

@@ -10,7 +10,7 @@ from socket import socket as Socket
 from typing import Final
 
 from pants._send_queue import StartTLS
-from pants._transport import UNWATCHED, Transport
+from pants._transport import Transport
 from pants.engine import ERROR, HANGUP, READ, WRITE, Handler
 from pants.errors import HandshakeTimeout
 
@@ -43,10 +43,11 @@ class SecureTransport(Transport):
         fd = self.fileno()
         try:
             if not isinstance(self.socket, ssl.SSLSocket):
+                self._unwatch()  # before it, for if the ssl module fails it may have closed the descriptor
                 self.socket = self._tls.wrap(self.socket, self._host)
         except (OSError, ValueError) as error:
-            if self.fileno() < 0:  # the ssl module has taken the descriptor, and failed only then
-                self._forget_descriptor(fd)
+            if self.server is not None:
+                self.server.forget(fd, self)
             self._fail_by(self.on_ssl_error, error)
             return
         self._handshaking = True
@@ -163,12 +164,6 @@ class SecureTransport(Transport):
         # What was true of reading is true of sending.
         gone = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
         super()._send_failed(_reset() if gone else error)
-
-    def _forget_descriptor(self, fd: int) -> None:
-        self.engine.unwatch(fd)
-        self._interest = UNWATCHED
-        if self.server is not None:
-            self.server.forget(fd, self)
 
     def _release(self, sock: Socket) -> None:
         if isinstance(sock, ssl.SSLSocket):

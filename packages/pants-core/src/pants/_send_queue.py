@@ -208,13 +208,16 @@ def compact(queue: list[Item]) -> None:
             queue.append(pieces.pop(0))
 
 
-def send_from(queue: list[Item], sock: Sending, *, kernel_files: bool) -> None:
+def send_from(queue: list[Item], sock: Sending, *, secure: bool) -> None:
     """Send from the head of a queue until it is empty, TLS is to begin, or a turn's worth has gone.
 
     Args:
         queue: What was sent is taken out of it.
         sock: A socket that does not block.
-        kernel_files: Whether the kernel may send from files directly; not over TLS.
+        secure: Whether the socket speaks TLS. Then the kernel cannot send from files; and OpenSSL, given a large piece,
+        says
+            nothing before all of it has gone, so it is given small ones. One that it did not take has to be the start
+            of what it is given next.
 
     Raises:
         OSError: As of `socket.send`: BlockingIOError (or `ssl.SSLWantWriteError`) when the socket takes no more.
@@ -226,9 +229,9 @@ def send_from(queue: list[Item], sock: Sending, *, kernel_files: bool) -> None:
         if isinstance(item, StartTLS):
             return
         if isinstance(item, FileSlice):
-            budget -= _send_file(queue, item, sock, kernel_files)
+            budget -= _send_file(queue, item, sock, not secure)
         else:
-            budget -= _send_bytes(queue, sock)
+            budget -= _send_bytes(queue, sock, CHUNK_SIZE if secure else sys.maxsize)
 
 
 def _send_file(queue: list[Item], item: FileSlice, sock: Sending, kernel_files: bool) -> int:
@@ -250,11 +253,11 @@ def _send_file(queue: list[Item], item: FileSlice, sock: Sending, kernel_files: 
     return sent
 
 
-def _send_bytes(queue: list[Item], sock: Sending) -> int:
+def _send_bytes(queue: list[Item], sock: Sending, most: int) -> int:
     item = queue[0]
     if len(queue) > 1 and len(item) < JOIN_SIZE:  # type: ignore[arg-type]
         item = _join(queue)
-    sent = sock.send(item)
+    sent = sock.send(item if len(item) <= most else memoryview(item)[:most])  # type: ignore[arg-type]
     if sent < len(item):  # type: ignore[arg-type]
         queue[0] = memoryview(item)[sent:]  # type: ignore[arg-type]
     else:

@@ -129,8 +129,11 @@ class Transport(StreamHooks):
     # --- Before the engine waits --------------------------------------------------------------------------------
 
     def _attend(self) -> None:
+        if self._suspended:
+            self.engine.postpone(self._attend)
+            return
         self._attended = False
-        if self._closed or self._suspended:
+        if self._closed:
             return
         if self._failure is not None:
             self._tell_failure(self._failure)
@@ -180,7 +183,6 @@ class Transport(StreamHooks):
         self._suspended = False
         if not self._fresh and not self._closed:
             self._watch()
-        self._attend_soon()
 
     # --- What the engine watches --------------------------------------------------------------------------------
 
@@ -286,6 +288,9 @@ class Transport(StreamHooks):
     def _end(self) -> None:
         """The peer has sent all that it will send."""
         self._ended = True
+        if isinstance(self.close_error, ConnectionResetError):  # sending met the reset first, and took it for itself
+            self._lost(self.close_error)
+            return
         self._stop_reading()
         self.call(self.on_end)
         if self._closing:
@@ -356,7 +361,7 @@ class Transport(StreamHooks):
         """Send, and call the hooks that go with it."""
         queue = self._queue
         data = queue[0]
-        if len(queue) == 1 and data.__class__ is bytes:  # the common case, quickly
+        if len(queue) == 1 and data.__class__ is bytes and not self.secure:  # the common case, quickly
             try:
                 sent = self.socket.send(data)  # type: ignore[union-attr]
             except OSError:
@@ -374,12 +379,15 @@ class Transport(StreamHooks):
         self._flush_slowly()
 
     def _flush_slowly(self) -> None:
+        first = self._queue[0]
         if not self._send():
             return
         if not self._queue:
             self._tell_drained()
         elif isinstance(self._queue[0], StartTLS):
-            if not self._handshaking:
+            if first is not self._queue[0] and len(self._queue) == 1:
+                self._tell_drained()
+            if not self._handshaking and self._closing != "abort":
                 self._start_handshake()
         else:
             self._check_high_water()
@@ -416,7 +424,7 @@ class Transport(StreamHooks):
         """
         queue = self._queue
         try:
-            _send_queue.send_from(queue, self.socket, kernel_files=not self.secure)  # type: ignore[arg-type]
+            _send_queue.send_from(queue, self.socket, secure=self.secure)  # type: ignore[arg-type]
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):
             pass
         except ssl.SSLWantReadError:

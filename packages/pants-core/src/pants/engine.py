@@ -84,6 +84,7 @@ class Engine:
         self._loops = self._timers.loops
         self._handlers: dict[int, Handler] = {}
         self._attention: deque[Callable[[], object]] = deque()
+        self._postponed: list[Callable[[], object]] = []
         self._thread_calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._batch: list[tuple[int, int]] = []
         # The channel one of whose hooks is running: what it writes is sent right after its event, and a nested poll()
@@ -210,6 +211,9 @@ class Engine:
                 handler(events)
         if self._heap and self._heap[0][0] <= self.time:
             self._timers.run_due(self.time)
+        if self._postponed:
+            self._attention.extend(self._postponed)
+            self._postponed.clear()
         if self._attention:
             self._attend_all()
 
@@ -463,6 +467,10 @@ class Engine:
         self._attention.append(function)
         if not self._turning:
             self._wake()
+
+    def postpone(self, function: Callable[[], object]) -> None:
+        """As `attend`, at the end of this turn or, where that is one of a hook that polls, of the turn around it."""
+        self._postponed.append(function)
 
     def close(self) -> None:
         """Close the channels and give back all resources; pending timers are dropped. Closing again does nothing.

@@ -177,6 +177,9 @@ class Stream(SecureTransport):
     def _connected(self, sock: Socket, peer: Any) -> None:
         self._connector = None
         self.engine.dormant.discard(self)
+        if self._closing:
+            sock.close()
+            return
         self.socket = sock
         if self._remote is UNSET:
             self._remote = peer
@@ -185,7 +188,8 @@ class Stream(SecureTransport):
     def _connect_failed(self, error: ConnectError) -> None:
         self._connector = self.socket = None
         self.engine.dormant.discard(self)
-        self.call(self.on_connect_error, error)
+        if not self._closing:
+            self.call(self.on_connect_error, error)
 
     def startSSL(self, ssl_options: _tls.SSLOptions = {}) -> Self:  # noqa: B006 - the manual's default
         """Enable TLS, and make the handshake at the next opportunity (manual: "Stream.startSSL").
@@ -229,7 +233,7 @@ class Stream(SecureTransport):
         if begun:
             settings.check_name(self._host)
         self._tls = settings
-        if self._fresh:  # a socket given to the constructor, or accepted: TLS comes before on_connect()
+        if self._fresh and not self._queue:  # a socket given to the constructor: TLS comes before on_connect()
             self.connected = False
         elif self._connector is not None:
             self._tls_due = True
@@ -482,5 +486,5 @@ def _packer(format_: str | bytes | None, delimiter: Any) -> Any:
             raise ValueError("write_packed() needs a format where read_delimiter is neither a Struct nor a NetStruct")
         return delimiter
     if isinstance(format_, str):
-        format_ = format_.encode("ascii", "replace")
+        format_ = format_.encode("ascii")
     return NetStruct(format_) if b"$" in format_ else struct.Struct(format_)

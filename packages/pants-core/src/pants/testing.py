@@ -174,7 +174,7 @@ class MemoryEngine(Engine):
     Its streams are made by `connect`, `accept` and `connected_pair`. Time passes only where the engine would wait: by
     `advance`, or in `poll` and `start`, and none of it in reality. It begins at 0.
 
-    There are no descriptors of the kernel's here, so no TLS and no `Stream.connect`; `watch` refuses them. A wait without
+    There are no descriptors of the kernel here, so no TLS and no `Stream.connect`; `watch` refuses them. A wait without
     limit that nothing can end is a RuntimeError.
 
     Example:
@@ -368,7 +368,11 @@ class Peer:
         return self._socket.broken is not None
 
     def end(self) -> None:
-        """Send no more: the stream gets what was sent, then the end (`Stream.on_end`)."""
+        """Send no more: the stream gets what was sent, then the end (`Stream.on_end`).
+
+        Raises:
+            ConnectionError: The stream has reset the connection.
+        """
         self._socket.shutdown(_socket.SHUT_WR)
         self._engine._settle()
 

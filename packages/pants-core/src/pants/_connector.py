@@ -161,7 +161,7 @@ class Connector:
             code = sock.connect_ex(address)
             if code in (0, errno.EINPROGRESS, errno.EINTR):
                 self._engine.watch(fd, WRITE, lambda _events: self._answered(fd))
-            elif code == errno.EAGAIN:
+            elif code == errno.EAGAIN and self._address.is_unix:
                 self._cancel_next = self._engine.defer(BACKLOG_RETRY, self._retry, fd)
             else:
                 raise OSError(code, os.strerror(code))

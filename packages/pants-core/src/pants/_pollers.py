@@ -84,11 +84,20 @@ class Epoll:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self.add = self._epoll.register
-        self.modify = self._epoll.modify
-        self.remove = self._epoll.unregister
         if type(self) is Epoll:  # a call less on each turn, where no subclass has a say
             self.poll = self._epoll.poll  # type: ignore[method-assign]
+
+    def add(self, fd: int, events: int) -> None:
+        """See `Poller.add`."""
+        self._epoll.register(fd, events)
+
+    def modify(self, fd: int, events: int) -> None:
+        """See `Poller.modify`."""
+        self._epoll.modify(fd, events)
+
+    def remove(self, fd: int) -> None:
+        """See `Poller.remove`."""
+        self._epoll.unregister(fd)
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         """See `Poller.poll`. The kernel's resolution is a millisecond; `select.epoll` rounds up."""

@@ -18,6 +18,8 @@ from pants.errors import HandshakeTimeout
 RECORD_SIZE: Final = 16384
 # TLS records read in one go before other channels have their turn.
 RECORDS_PER_TURN: Final = 16
+# Seconds after which a deadline is looked at again that fell into a hook which polls the engine.
+SUSPENDED_RETRY: Final = 0.1
 
 
 class SecureTransport(Transport):
@@ -77,6 +79,9 @@ class SecureTransport(Transport):
         self._update_interest()
 
     def _handshake_overdue(self) -> None:
+        if self._suspended:  # one of the channel's hooks is running
+            self._cancel_deadline = self.engine.defer(SUSPENDED_RETRY, self._handshake_overdue)
+            return
         error = HandshakeTimeout(f"the TLS handshake took longer than {self.handshake_timeout} seconds")
         self._fail_by(self.on_ssl_handshake_error, error)
 
@@ -132,11 +137,14 @@ class SecureTransport(Transport):
             except ssl.SSLWantWriteError:
                 self._tls_wants |= WRITE
                 return
+            except ssl.SSLEOFError as error:
+                self._end_unannounced(error)
+                return
             except OSError as error:
                 self._receive_failed(error)
                 return
             if not data:
-                self._end_tls()
+                self._end()
                 return
             self._hand_out(data)
             if not self._reading:
@@ -149,20 +157,29 @@ class SecureTransport(Transport):
         if self._reading and isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
             self._on_tls_events(READ)
 
-    def _end_tls(self) -> None:
-        # The ssl module takes a reset for an end (until Python 3.11.9 and 3.12.3).
+    def _end_unannounced(self, error: ssl.SSLEOFError) -> None:
+        """The connection has ended without TLS's own notice of it."""
+        assert self._tls is not None
+        # Either by a reset, which the ssl module took for an end until Python 3.11.9 and 3.12.3, or as many peers do
+        # it. OpenSSL 3 gives the reason; before that the socket tells.
+        if error.reason is None and self._has_lost_peer():
+            self._lost(_reset())
+        elif self._tls.suppress_ragged_eofs:
+            self._end()
+        else:
+            self._lost(error)
+
+    def _has_lost_peer(self) -> bool:
         try:
             self.socket.getpeername()  # type: ignore[union-attr]
         except OSError:
-            self._lost(_reset())
-        else:
-            self._end()
+            return True
+        return False
 
     # --- Sending and closing --------------------------------------------------------------------------------------
 
     def _send_failed(self, error: Exception) -> None:
-        # What was true of reading is true of sending.
-        gone = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+        gone = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))  # a reset, to the ssl module
         super()._send_failed(_reset() if gone else error)
 
     def _release(self, sock: Socket) -> None:

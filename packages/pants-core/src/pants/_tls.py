@@ -48,7 +48,7 @@ class TLSSettings(NamedTuple):
             sock,
             server_side=self.server_side,
             do_handshake_on_connect=False,
-            suppress_ragged_eofs=self.suppress_ragged_eofs,
+            suppress_ragged_eofs=False,  # an end has to be told from a reset first; the channel does it then
             server_hostname=hostname,
         )
 
@@ -61,9 +61,10 @@ class TLSSettings(NamedTuple):
             )
 
 
-def ragged_eofs_suppressed(sock: ssl.SSLSocket) -> bool:
-    """The setting that a socket was made with, which the type stubs do not know."""
-    return bool(getattr(sock, "suppress_ragged_eofs", True))
+def take_over_ragged_eofs(sock: Any) -> bool:
+    """The setting that a TLS socket was made with; the channel goes by it from now on, not the socket (see `wrap`)."""
+    suppressed, sock.suppress_ragged_eofs = bool(sock.suppress_ragged_eofs), False
+    return suppressed
 
 
 def settings(options: SSLOptions, *, server_side: bool, is_server: bool = False) -> TLSSettings:
@@ -135,6 +136,8 @@ def _server_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=options.get("ca_certs"))
     _configure(context, options)
     if options.get("cert_reqs") is not None:
+        if options["cert_reqs"] != ssl.CERT_NONE and not options.get("ca_certs"):
+            raise ValueError("to verify clients a server needs ca_certs, the certificates of whom it trusts")
         context.verify_mode = ssl.VerifyMode(options["cert_reqs"])
     return context
 

@@ -106,6 +106,12 @@ class Server(Channel):
         if socket is not None:
             self._adopt(socket)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "connection_class" in cls.__dict__:  # the same thing by its other name
+            cls.ConnectionClass = cls.__dict__["connection_class"]
+            del cls.connection_class
+
     def _adopt(self, sock: Socket) -> None:
         if not isinstance(sock, Socket):
             raise TypeError(f"socket is a socket.socket, not {sock!r}")
@@ -113,7 +119,7 @@ class Server(Channel):
             raise ValueError(f"a Server needs a stream socket (SOCK_STREAM), not {sock!r}")
         if isinstance(sock, ssl.SSLSocket):
             # Its own accept() would block in the handshake; the connections are wrapped here instead.
-            self._tls = _tls.TLSSettings(sock.context, True, None, _tls.ragged_eofs_suppressed(sock))
+            self._tls = _tls.TLSSettings(sock.context, True, None, _tls.take_over_ragged_eofs(sock))
             sock = Socket(fileno=sock.detach())
         sock.setblocking(False)
         self.socket = sock
@@ -258,9 +264,9 @@ class Server(Channel):
                 self.socket = self._bound(self.socket, AF_UNIX, path)
         except OSError as error:
             raise _named(error, path) from None
-        if path[:1] not in ("\0", b"\0"):  # Linux's abstract names have no file
+        if not _is_abstract(path):
             status = os.stat(path)
-            self._unix_file = (path, status.st_dev, status.st_ino)
+            self._unix_file = (os.path.abspath(path), status.st_dev, status.st_ino)
 
     def startSSL(self, ssl_options: _tls.SSLOptions = {}) -> Self:  # noqa: B006 - the manual's default
         """Enable TLS for the connections accepted from now on (manual: "Server.startSSL").
@@ -340,6 +346,7 @@ class Server(Channel):
         if self._tls is not None:
             try:
                 sock = self._tls.wrap(sock)
+                sock.suppress_ragged_eofs = self._tls.suppress_ragged_eofs  # the channel takes the setting over
             except Exception as exception:  # noqa: BLE001 - told to the hook
                 self.call(self.on_ssl_wrap_error, sock, addr, exception)
                 return
@@ -454,9 +461,14 @@ def _is_bound(sock: Socket) -> bool:
     return bool(where[1] if sock.family in (AF_INET, AF_INET6) else where)
 
 
+def _is_abstract(path: str | bytes) -> bool:
+    """Whether this is one of Linux's abstract names, which have no file (unix(7))."""
+    return path[:1] in ("\0", b"\0")
+
+
 def _is_dead(path: str | bytes) -> bool:
     """Whether there is a UNIX socket at a path, and nobody listens on it."""
-    if not stat.S_ISSOCK(os.stat(path).st_mode):
+    if _is_abstract(path) or not stat.S_ISSOCK(os.stat(path).st_mode):
         return False
     with Socket(AF_UNIX, _socket.SOCK_STREAM) as probe:
         probe.setblocking(False)

@@ -117,7 +117,7 @@ class Stream(SecureTransport):
                 connected = True
         if isinstance(sock, ssl.SSLSocket):
             self._tls = _tls.TLSSettings(
-                sock.context, bool(sock.server_side), sock.server_hostname, _tls.ragged_eofs_suppressed(sock)
+                sock.context, bool(sock.server_side), sock.server_hostname, _tls.take_over_ragged_eofs(sock)
             )
             if not connected:
                 sock = Socket(fileno=sock.detach())  # TLS is put around it again once it is connected
@@ -186,6 +186,9 @@ class Stream(SecureTransport):
         self._begin()
 
     def _connect_failed(self, error: ConnectError) -> None:
+        if self._suspended:  # one of the channel's hooks is running
+            self.engine.postpone(lambda: self._connect_failed(error))
+            return
         self._connector = self.socket = None
         self.engine.dormant.discard(self)
         if not self._closing:
@@ -486,5 +489,8 @@ def _packer(format_: str | bytes | None, delimiter: Any) -> Any:
             raise ValueError("write_packed() needs a format where read_delimiter is neither a Struct nor a NetStruct")
         return delimiter
     if isinstance(format_, str):
-        format_ = format_.encode("ascii")
+        try:
+            format_ = format_.encode("ascii")
+        except UnicodeEncodeError:
+            raise struct.error(f"bad character in the format {format_!r}") from None
     return NetStruct(format_) if b"$" in format_ else struct.Struct(format_)

@@ -4,8 +4,9 @@ llhttp, by way of httptools, is a strict parser without limits and without polic
 ICE; a missing, second or malformed Host; chunked on HTTP/1.0; any number of spaces in the request line; any size. It
 cannot be stopped in the middle of what it is fed, so it is given one head at a time.
 
-There are two ways through this module, to the same verdict. `QuickParser` takes what nearly every request is, without
-making an object for what nobody may ask for; for all else, refusing included, it passes, and `parse` decides.
+There are three ways through this module, to the same verdict. `QuickParser` takes what nearly every request is, without
+making an object for what nobody may ask for. Clients send the same fields again and again; `match_repeated` takes what
+has a plain request line, and fields that `QuickParser` took before. For all else, refusing included, `parse` decides.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ MAX_FIELDS: Final = 128
 
 #: What a head ends with (RFC 9112 §2.1).
 HEAD_END: Final = b"\r\n\r\n"
+
+# A request line without its protocol that leaves nothing to judge. Of what a URI may be made of (RFC 3986 §2) it leaves
+# out the brackets and the fragment.
+match_repeated: Final = re.compile(rb"(GET|HEAD) (/[A-Za-z0-9\-._~!$&'()*+,;=:@/%?]{0,8191})").fullmatch
+#: The longest fields, with the protocol before them, that a connection keeps for `match_repeated`.
+MOST_KEPT: Final = 1024
 
 # RFC 9112 §3. What is between the spaces is looked at by llhttp, and below.
 _REQUEST_LINE: Final = re.compile(rb"([!-~]+) ([!-~]+) (HTTP/[0-9]\.[0-9])")
@@ -105,7 +112,7 @@ class QuickParser:
         """Take what a connection has received, if it is an ordinary request and nothing else.
 
         Args:
-            data: Something that ends with `HEAD_END`, `MAX_HEAD` bytes at most.
+            data: Something that ends with `HEAD_END`.
 
         Returns:
             The method and the target; or None, which says nothing about the request but that `parse` is to decide.
@@ -127,7 +134,7 @@ class QuickParser:
             not data.startswith(b" HTTP/1.1\r\n", len(method) + 1 + len(url))
             or url[0] != 0x2F  # "/"
             or len(url) > MAX_TARGET
-            or (len(data) > _FEW_FIELDS and data.count(b"\n") - 2 > MAX_FIELDS)
+            or (len(data) > _FEW_FIELDS and (data.count(b"\n") - 2 > MAX_FIELDS or len(data) > MAX_HEAD))
         ):
             return None
         hosts = _HOST_FIELDS.findall(data)

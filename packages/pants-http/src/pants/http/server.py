@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from pants import Server, Stream
 from pants.http import _answer
 from pants.http._body import ChunkedBody, LengthBody
-from pants.http._head import HEAD_END, Head, QuickParser, check_beginning, parse
+from pants.http._head import HEAD_END, MOST_KEPT, Head, QuickParser, check_beginning, match_repeated, parse
 from pants.http._refused import Refused
 from pants.http._request import HTTPRequest
 
@@ -120,6 +120,7 @@ class HTTPConnection(Stream):
         "_body",
         "_cancel_slow",
         "_choked",
+        "_fields",
         "_held",
         "_incomplete_since",
         "_parse_quickly",
@@ -151,6 +152,7 @@ class HTTPConnection(Stream):
         self.current_request = None
         self.answers = server.answers
         self._parse_quickly = server.parse_quickly
+        self._fields = b""  # those of the last ordinary request, and the protocol before them
         self._phase = _IDLE
         self._held: bytearray | None = None  # what arrived and was not looked at yet, or is a part of a head
         self._upcoming: HTTPRequest | None = None  # a request whose body is still arriving
@@ -169,12 +171,7 @@ class HTTPConnection(Stream):
 
     def on_read(self, data: bytes) -> None:
         """Serves the requests that arrive."""
-        if self._phase == _IDLE and data.endswith(HEAD_END) and (found := self._parse_quickly(data)):
-            method, url = found
-            request = HTTPRequest(self, method, url, "HTTP/1.1", None, "https" if self.secure else "http")
-            request._head = data
-            if not self.server.keep_alive:
-                request._ending = _answer.CLOSE
+        if self._phase == _IDLE and (request := self._ordinary_request(data)):
             self._phase = _SERVING
             self._handle_request(request)
             self._settle()
@@ -194,6 +191,23 @@ class HTTPConnection(Stream):
                 self._held += data
             if len(self._held) > _MAX_HELD:
                 self.pause_reading()
+
+    def _ordinary_request(self, data: bytes) -> HTTPRequest | None:
+        """Make a request of ``data``, if that is one without a body and without anything unusual, and nothing else."""
+        fields = self._fields
+        if fields and data.endswith(fields) and (match := match_repeated(data, 0, len(data) - len(fields))):
+            method, url = match[1].decode(), match[2].decode()
+        elif data.endswith(HEAD_END) and (found := self._parse_quickly(data)):
+            method, url = found
+            fields = data[len(method) + 1 + len(url) :]
+            self._fields = fields if len(fields) <= MOST_KEPT else b""
+        else:
+            return None
+        request = HTTPRequest(self, method, url, "HTTP/1.1", None, "https" if self.secure else "http")
+        request._head = data
+        if not self.server.keep_alive:
+            request._ending = _answer.CLOSE
+        return request
 
     def _serve(self, data: bytes | bytearray, searched: int) -> None:
         """Serve the requests in ``data``, one after another, until one is left unanswered.
@@ -215,7 +229,12 @@ class HTTPConnection(Stream):
                         check_beginning(data, at, max(at, searched))
                         break
                     head = bytes(data[at:end])
-                    self._begin_request(parse(head), head, last=end == len(data))
+                    # With another method there is a body, most likely, and the attempt not worth its time.
+                    request = self._ordinary_request(head) if head.startswith((b"GET ", b"HEAD ")) else None
+                    if request is None:
+                        self._begin_request(parse(head), head, last=end == len(data))
+                    else:
+                        self._upcoming = request
                     at = end
                 if self._body is not None:
                     at = self._body.feed(data, at)

@@ -36,7 +36,7 @@ class TLSSettings(NamedTuple):
     server_hostname: str | None
     suppress_ragged_eofs: bool
 
-    def wrap(self, sock: Any, host: str | None = None) -> ssl.SSLSocket:
+    def wrap(self, sock: Any, host: str | None = None, *, accepted: bool = False) -> ssl.SSLSocket:
         """Put TLS around a connected socket that does not block; the handshake is still to be made.
 
         Raises:
@@ -48,7 +48,9 @@ class TLSSettings(NamedTuple):
             sock,
             server_side=self.server_side,
             do_handshake_on_connect=False,
-            suppress_ragged_eofs=False,  # an end has to be told from a reset first; the channel does it then
+            # The channel does this, for an end has to be told from a reset first. Until an accepted socket is handed to
+            # its channel, the setting is kept there.
+            suppress_ragged_eofs=accepted and self.suppress_ragged_eofs,
             server_hostname=hostname,
         )
 

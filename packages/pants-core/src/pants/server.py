@@ -123,6 +123,7 @@ class Server(Channel):
             sock = Socket(fileno=sock.detach())
         sock.setblocking(False)
         self.socket = sock
+        self.engine.dormant.add(self)
 
     def _state(self) -> str:
         if self._closed:
@@ -185,6 +186,7 @@ class Server(Channel):
             self._release(keep=given)
             raise
         self.listening = True
+        self.engine.dormant.discard(self)
         self.call(self.on_listen)
         return self
 
@@ -318,6 +320,7 @@ class Server(Channel):
         if error.errno in _EXHAUSTED:
             log.warning("%r cannot accept connections, and tries again in %s s: %s", self, BACK_OFF, error)
             self.suspend()
+            self.engine.dormant.add(self)
             self._cancel_back_off = self.engine.defer(BACK_OFF, self._accept_again)
             return False
         if error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP):
@@ -328,6 +331,7 @@ class Server(Channel):
 
     def _accept_again(self) -> None:
         self._cancel_back_off = None
+        self.engine.dormant.discard(self)
         self.resume()
 
     def suspend(self) -> None:
@@ -345,8 +349,7 @@ class Server(Channel):
         sock.setblocking(False)
         if self._tls is not None:
             try:
-                sock = self._tls.wrap(sock)
-                sock.suppress_ragged_eofs = self._tls.suppress_ragged_eofs  # the channel takes the setting over
+                sock = self._tls.wrap(sock, accepted=True)
             except Exception as exception:  # noqa: BLE001 - told to the hook
                 self.call(self.on_ssl_wrap_error, sock, addr, exception)
                 return

@@ -27,7 +27,16 @@ class Channel:
     or `on_close` is logged. Neither harms the engine or other channels.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_attended", "_closed", "_local", "_remote", "engine", "socket")
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_attention_asked",
+        "_has_closed",
+        "_local_value",
+        "_remote_value",
+        "engine",
+        "socket",
+    )
 
     engine: Engine
     socket: Socket | None
@@ -39,21 +48,21 @@ class Channel:
             raise TypeError(f"engine is a pants.engine.Engine, not {engine!r}")
         self.engine = engine
         self.socket = None
-        self._closed = False
-        self._attended = False  # waiting in the engine's attention
-        self._local: Any = UNSET
-        self._remote: Any = UNSET
+        self._has_closed = False
+        self._attention_asked = False  # waiting in the engine's attention
+        self._local_value: Any = UNSET
+        self._remote_value: Any = UNSET
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._state()}>"
+        return f"<{type(self).__name__} {self._describe_state()}>"
 
-    def _state(self) -> str:
-        return "closed" if self._closed else "open"
+    def _describe_state(self) -> str:
+        return "closed" if self._has_closed else "open"
 
     @property
     def closed(self) -> bool:
         """Whether the channel has closed; `on_close` has been called then, or is being called."""
-        return self._closed
+        return self._has_closed
 
     def fileno(self) -> int:
         """The descriptor of the channel's socket, or -1 where it has none."""
@@ -68,15 +77,15 @@ class Channel:
         It can be set to any value, and is back to its default when deleted. After the channel has closed it keeps its
         last value.
         """
-        return self._ask("getsockname") if self._local is UNSET else self._local
+        return self._ask_socket("getsockname") if self._local_value is UNSET else self._local_value
 
     @local_address.setter
     def local_address(self, value: Any) -> None:
-        self._local = value
+        self._local_value = value
 
     @local_address.deleter
     def local_address(self) -> None:
-        self._local = UNSET
+        self._local_value = UNSET
 
     @property
     def remote_address(self) -> Any:
@@ -85,17 +94,17 @@ class Channel:
         It can be set to any value, and is back to its default when deleted. After the channel has closed it keeps its
         last value.
         """
-        return self._ask("getpeername") if self._remote is UNSET else self._remote
+        return self._ask_socket("getpeername") if self._remote_value is UNSET else self._remote_value
 
     @remote_address.setter
     def remote_address(self, value: Any) -> None:
-        self._remote = value
+        self._remote_value = value
 
     @remote_address.deleter
     def remote_address(self) -> None:
-        self._remote = UNSET
+        self._remote_value = UNSET
 
-    def _ask(self, method: str) -> Any:
+    def _ask_socket(self, method: str) -> Any:
         if self.socket is None:
             return None
         try:
@@ -105,8 +114,8 @@ class Channel:
 
     def _keep_addresses(self) -> None:
         """Remember the addresses, for the socket is about to be closed and on_close() may ask."""
-        self._local = self.local_address
-        self._remote = self.remote_address
+        self._local_value = self.local_address
+        self._remote_value = self.remote_address
 
     # --- Hooks --------------------------------------------------------------------------------------------------
 
@@ -162,12 +171,12 @@ class Channel:
     # --- For the engine -----------------------------------------------------------------------------------------
 
     def _attend_soon(self) -> None:
-        """Have `_attend` called from the loop before it waits again."""
-        if not self._attended:
-            self._attended = True
-            self.engine.attend(self._attend)
+        """Have `_attend_channel` called from the loop before it waits again."""
+        if not self._attention_asked:
+            self._attention_asked = True
+            self.engine.attend(self._attend_channel)
 
-    def _attend(self) -> None:
+    def _attend_channel(self) -> None:
         raise NotImplementedError
 
     def suspend(self) -> None:

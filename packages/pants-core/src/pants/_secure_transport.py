@@ -27,26 +27,26 @@ class SecureTransport(Transport):
 
     __slots__ = ()
 
-    def _handler(self) -> Handler:
+    def _socket_handler(self) -> Handler:
         if self._handshaking:
             return self._on_handshake_events
-        return self._on_tls_events if self.secure else self._on_events
+        return self._on_tls_events if self.secure else self._on_socket_events
 
-    def _wanted(self) -> int:
-        return self._tls_wants if self._handshaking else super()._wanted()
+    def _wanted_events(self) -> int:
+        return self._tls_wants if self._handshaking else super()._wanted_events()
 
     # --- The handshake ------------------------------------------------------------------------------------------
 
     def _start_handshake(self) -> None:
         """Put TLS around the socket, and begin the handshake."""
-        assert self._tls is not None
-        if self._framer is not None:
-            self._framer.clear()  # what came in clear is not to be taken for protected
+        assert self._tls_settings is not None
+        if self._read_framer is not None:
+            self._read_framer.clear()  # what came in clear is not to be taken for protected
         fd = self.fileno()
         try:
             if not isinstance(self.socket, ssl.SSLSocket):
-                self._unwatch()  # before it, for if the ssl module fails it may have closed the descriptor
-                self.socket = self._tls.wrap(self.socket, self._host)
+                self._unwatch_socket()  # before it, for if the ssl module fails it may have closed the descriptor
+                self.socket = self._tls_settings.wrap(self.socket, self._tls_host)
         except (OSError, ValueError) as error:
             if self.server is not None:
                 self.server.forget(fd, self)
@@ -54,13 +54,13 @@ class SecureTransport(Transport):
             return
         self._handshaking = True
         self._tls_wants = READ
-        if self.handshake_timeout is not None and not self._closing:
-            self._cancel_deadline = self.engine.defer(self.handshake_timeout, self._handshake_overdue)
-        self._watch()
+        if self.handshake_timeout is not None and not self._closing_stage:
+            self._cancel_stage_deadline = self.engine.defer(self.handshake_timeout, self._handshake_overdue)
+        self._watch_socket()
         self._on_handshake_events(0)
 
     def _on_handshake_events(self, _events: int) -> None:
-        if not self._handshaking or self._failure is not None:
+        if not self._handshaking or self._failure_untold is not None:
             return
         wants = READ
         try:
@@ -79,8 +79,8 @@ class SecureTransport(Transport):
         self._update_interest()
 
     def _handshake_overdue(self) -> None:
-        if self._suspended:  # one of the channel's hooks is running
-            self._cancel_deadline = self.engine.defer(SUSPENDED_RETRY, self._handshake_overdue)
+        if self._hook_polls:  # one of the channel's hooks is running
+            self._cancel_stage_deadline = self.engine.defer(SUSPENDED_RETRY, self._handshake_overdue)
             return
         error = HandshakeTimeout(f"the TLS handshake took longer than {self.handshake_timeout} seconds")
         self._fail_by(self.on_ssl_handshake_error, error)
@@ -89,41 +89,41 @@ class SecureTransport(Transport):
         self._handshaking = self._tls_due = False
         self.secure = True
         self._tls_wants = 0
-        self._active = self.engine.time
-        if self._queue and isinstance(self._queue[0], StartTLS):
-            del self._queue[0]
-        if self._closing:
-            self._watch()
+        self._last_traffic = self.engine.time
+        if self._unsent and isinstance(self._unsent[0], StartTLS):
+            del self._unsent[0]
+        if self._closing_stage:
+            self._watch_socket()
             self._attend_soon()
             return
-        if self._cancel_deadline is not None:
-            self._cancel_deadline()
-            self._cancel_deadline = None
+        if self._cancel_stage_deadline is not None:
+            self._cancel_stage_deadline()
+            self._cancel_stage_deadline = None
         was_connected = self.connected
         self.connected = True
-        self._set_reading()
+        self._update_reading()
         self.call(self.on_ssl_handshake)
-        if self._closing:
+        if self._closing_stage:
             return
         if was_connected:
-            self._watch()
+            self._watch_socket()
         else:
-            self._open()
-        self._recheck = True  # OpenSSL may have read data together with the end of the handshake
+            self._open_up()
+        self._read_recheck = True  # OpenSSL may have read data together with the end of the handshake
         self._attend_soon()
 
     # --- Reading ------------------------------------------------------------------------------------------------
 
     def _on_tls_events(self, events: int) -> None:
-        self._active = self.engine.time
+        self._last_traffic = self.engine.time
         self._tls_wants = 0
-        if self._reading:
+        if self._may_read:
             self._read_records()
         elif events & (ERROR | HANGUP):
             self._hung_up()
-        if self._queue and not self._closed:
-            self._flush()
-        if not self._closed:
+        if self._unsent and not self._has_closed:
+            self._flush_unsent()
+        if not self._has_closed:
             self._update_interest()
 
     def _read_records(self) -> None:
@@ -144,30 +144,30 @@ class SecureTransport(Transport):
                 self._receive_failed(error)
                 return
             if not data:
-                self._end()
+                self._on_read_end()
                 return
             self._hand_out(data)
-            if not self._reading:
+            if not self._may_read:
                 return
-        self._recheck = True
+        self._read_recheck = True
         self._attend_soon()  # what OpenSSL has taken out of the kernel causes no event
 
     def _read_buffered(self) -> None:
         super()._read_buffered()
-        if self._reading and isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+        if self._may_read and isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
             self._on_tls_events(READ)
 
     def _end_unannounced(self, error: ssl.SSLEOFError) -> None:
         """The connection has ended without TLS's own notice of it."""
-        assert self._tls is not None
+        assert self._tls_settings is not None
         # Either by a reset, which the ssl module took for an end until Python 3.11.9 and 3.12.3, or as many peers do
         # it. OpenSSL 3 gives the reason; before that the socket tells.
         if error.reason is None and self._has_lost_peer():
-            self._lost(_reset())
-        elif self._tls.suppress_ragged_eofs:
-            self._end()
+            self._connection_lost(_reset())
+        elif self._tls_settings.suppress_ragged_eofs:
+            self._on_read_end()
         else:
-            self._lost(error)
+            self._connection_lost(error)
 
     def _has_lost_peer(self) -> bool:
         try:
@@ -182,13 +182,13 @@ class SecureTransport(Transport):
         gone = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))  # a reset, to the ssl module
         super()._send_failed(_reset() if gone else error)
 
-    def _release(self, sock: Socket) -> None:
+    def _release_socket(self, sock: Socket) -> None:
         if isinstance(sock, ssl.SSLSocket):
             if self.secure and self.close_error is None:
                 with contextlib.suppress(OSError, ValueError):
                     sock.unwrap()  # sends close_notify; the peer's own is not waited for
             sock = Socket(fileno=sock.detach())
-        super()._release(sock)
+        super()._release_socket(sock)
 
 
 def _reset() -> ConnectionResetError:

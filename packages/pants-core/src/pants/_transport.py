@@ -3,10 +3,11 @@
 The engine calls one of four methods, and hooks are called from these and from timers only, never inside a method that a
 user calls:
 
-    Transport._on_events                    the socket is ready; the connection is in clear
+    Transport._on_socket_events                    the socket is ready; the connection is in clear
     SecureTransport._on_handshake_events    the socket is ready; TLS is being negotiated
     SecureTransport._on_tls_events          the socket is ready; the connection is secure
-    Transport._attend                       before the engine waits again: what was done to the stream from elsewhere
+    Transport._attend_channel                       before the engine waits again: what was done to the stream from
+    elsewhere
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 # What one recv() asks for, in bytes.
 RECV_SIZE: Final = 65536
-# Values of Transport._interest where the engine does not watch the socket.
+# Values of Transport._watched_events where the engine does not watch the socket.
 UNWATCHED: Final = -1
 HUNG_UP: Final = -2  # the peer has gone while reading was paused
 
@@ -51,28 +52,28 @@ class Transport(StreamHooks):
     """The mechanics of a stream in clear; `pants._secure_transport.SecureTransport` adds TLS."""
 
     __slots__ = (
-        "_active",
-        "_blocked",
-        "_cancel_deadline",
-        "_cancel_idle",
-        "_closing",
+        "_last_traffic",
+        "_send_blocked",
+        "_cancel_stage_deadline",
+        "_cancel_idle_check",
+        "_closing_stage",
         "_connector",
-        "_drained",
-        "_ended",
-        "_failure",
-        "_framer",
-        "_fresh",
+        "_drain_untold",
+        "_read_ended",
+        "_failure_untold",
+        "_read_framer",
+        "_unopened",
         "_handshaking",
-        "_high",
-        "_host",
-        "_idle_timeout",
-        "_interest",
-        "_paused",
-        "_queue",
-        "_reading",
-        "_recheck",
-        "_suspended",
-        "_tls",
+        "_above_high_water",
+        "_tls_host",
+        "_idle_seconds",
+        "_watched_events",
+        "_reading_paused",
+        "_unsent",
+        "_may_read",
+        "_read_recheck",
+        "_hook_polls",
+        "_tls_settings",
         "_tls_due",
         "_tls_wants",
         "close_error",
@@ -102,147 +103,147 @@ class Transport(StreamHooks):
         self.server = server
         self.connected = self.secure = False
         self.close_error = None
-        self._framer: Framer | None = None
-        self._queue: list[_send_queue.Item] = []
+        self._read_framer: Framer | None = None
+        self._unsent: list[_send_queue.Item] = []
         self._connector: Connector | None = None
-        self._tls: TLSSettings | None = None
-        self._host: str | None = None  # the name to verify, where TLS is begun after connect()
-        self._failure: Exception | None = None  # to be told to a hook
-        self._cancel_deadline: Callable[[], None] | None = None  # of the handshake, or of closing
-        self._cancel_idle: Callable[[], None] | None = None
-        self._idle_timeout: float | None = None
-        self._active = 0.0  # the engine's time when something was last received or sent
-        self._interest: int = UNWATCHED  # what the engine watches the socket for
+        self._tls_settings: TLSSettings | None = None
+        self._tls_host: str | None = None  # the name to verify, where TLS is begun after connect()
+        self._failure_untold: Exception | None = None  # to be told to a hook
+        self._cancel_stage_deadline: Callable[[], None] | None = None  # of the handshake, or of closing
+        self._cancel_idle_check: Callable[[], None] | None = None
+        self._idle_seconds: float | None = None
+        self._last_traffic = 0.0  # the engine's time when something was last received or sent
+        self._watched_events: int = UNWATCHED  # what the engine watches the socket for
         self._tls_wants = 0  # READ: to go on sending, OpenSSL must read first; WRITE: the other way round
         # Whether on_read() may be called: connected, and none of the next three, nor failed.
-        self._reading = False
-        self._paused = self._ended = self._tls_due = False
+        self._may_read = False
+        self._reading_paused = self._read_ended = self._tls_due = False
         self._handshaking = False
-        self._blocked = False  # the kernel did not take all; it will tell when it takes more
-        self._recheck = False  # what has been received may be handed out now
-        self._drained = False  # on_write() is owed, after a flush() by the user
-        self._high = False  # on_high_water() has been called for what is queued
-        self._closing = ""  # "flush" and then "waiting": once the queue is empty; "abort": now
-        self._fresh = False  # connected, and nothing done about it yet
-        self._suspended = False
+        self._send_blocked = False  # the kernel did not take all; it will tell when it takes more
+        self._read_recheck = False  # what has been received may be handed out now
+        self._drain_untold = False  # on_write() is owed, after a flush() by the user
+        self._above_high_water = False  # on_high_water() has been called for what is queued
+        self._closing_stage = ""  # "flush" and then "waiting": once the queue is empty; "abort": now
+        self._unopened = False  # connected, and nothing done about it yet
+        self._hook_polls = False
 
     # --- Before the engine waits --------------------------------------------------------------------------------
 
-    def _attend(self) -> None:
-        if self._suspended:
-            self.engine.postpone(self._attend)
+    def _attend_channel(self) -> None:
+        if self._hook_polls:
+            self.engine.postpone(self._attend_channel)
             return
-        self._attended = False
-        if self._closed:
+        self._attention_asked = False
+        if self._has_closed:
             return
-        if self._failure is not None:
-            self._tell_failure(self._failure)
-        if self._closing:
+        if self._failure_untold is not None:
+            self._tell_failure(self._failure_untold)
+        if self._closing_stage:
             self._close_step()
             return
-        if self._fresh:
-            self._fresh = False
+        if self._unopened:
+            self._unopened = False
             if self.fileno() < 0:  # closed by the server, for the constructor of a subclass has failed
-                self._closed = True
+                self._has_closed = True
                 self.connected = False
-                self._cancel_timers()
+                self._cancel_own_timers()
                 return
-            if self._tls is None or self._tls_due:
-                self._open()
+            if self._tls_settings is None or self._tls_due:
+                self._open_up()
             else:
                 self._start_handshake()
-        if self._drained:
+        if self._drain_untold:
             self._tell_drained()
-        if self._reading and self._recheck:
-            self._recheck = False
+        if self._may_read and self._read_recheck:
+            self._read_recheck = False
             self._read_buffered()
-        if self._blocked:
+        if self._send_blocked:
             self._check_high_water()
-        elif self._queue and not self._handshaking:
-            self._flush()
+        elif self._unsent and not self._handshaking:
+            self._flush_unsent()
 
-    def _open(self) -> None:
+    def _open_up(self) -> None:
         """The channel can be used now."""
         self.connected = True
-        self._set_reading()
+        self._update_reading()
         try:
             self.call(self.on_connect)
         finally:
-            if not self._closing:
-                self._watch()
+            if not self._closing_stage:
+                self._watch_socket()
 
     def suspend(self) -> None:
         """A hook of this channel polls the engine: leave the channel alone, but for what is to be sent."""
-        if self._queue and not self._blocked and not self._handshaking:
-            self._send()
-        self._suspended = True
-        self._unwatch()
+        if self._unsent and not self._send_blocked and not self._handshaking:
+            self._send_unsent()
+        self._hook_polls = True
+        self._unwatch_socket()
 
     def resume(self) -> None:
         """The hook that polled goes on."""
-        self._suspended = False
-        if not self._fresh and not self._closed:
-            self._watch()
+        self._hook_polls = False
+        if not self._unopened and not self._has_closed:
+            self._watch_socket()
 
     # --- What the engine watches --------------------------------------------------------------------------------
 
-    def _watch(self) -> None:
+    def _watch_socket(self) -> None:
         """Have the engine watch the socket, with the handler for the channel's state."""
-        if self._suspended or self.socket is None:
+        if self._hook_polls or self.socket is None:
             return
-        handler, events = self._handler(), self._wanted()
+        handler, events = self._socket_handler(), self._wanted_events()
         try:
-            if self._interest < 0:
+            if self._watched_events < 0:
                 self.engine.watch(self.socket.fileno(), events, handler)
             else:
-                changed = None if events == self._interest else events
+                changed = None if events == self._watched_events else events
                 self.engine.rewatch(self.socket.fileno(), changed, handler)
         except OSError as error:
-            self._lost(error)
+            self._connection_lost(error)
         else:
-            self._interest = events
+            self._watched_events = events
 
-    def _unwatch(self) -> None:
-        if self._interest >= 0 and self.socket is not None:
+    def _unwatch_socket(self) -> None:
+        if self._watched_events >= 0 and self.socket is not None:
             self.engine.unwatch(self.socket.fileno())
-        self._interest = UNWATCHED
+        self._watched_events = UNWATCHED
 
-    def _handler(self) -> Handler:
-        return self._on_events
+    def _socket_handler(self) -> Handler:
+        return self._on_socket_events
 
-    def _wanted(self) -> int:
-        events = READ if self._reading else 0
-        if self._blocked and not self._tls_wants & READ:
+    def _wanted_events(self) -> int:
+        events = READ if self._may_read else 0
+        if self._send_blocked and not self._tls_wants & READ:
             events |= WRITE
         return events | self._tls_wants
 
     def _update_interest(self) -> None:
-        if self._interest >= 0 and self._wanted() != self._interest:
-            self._watch()
+        if self._watched_events >= 0 and self._wanted_events() != self._watched_events:
+            self._watch_socket()
 
-    def _set_reading(self) -> None:
+    def _update_reading(self) -> None:
         """Find out anew whether data may be handed out."""
-        self._reading = self.connected and not (
-            self._paused or self._ended or self._tls_due or self._failure is not None
+        self._may_read = self.connected and not (
+            self._reading_paused or self._read_ended or self._tls_due or self._failure_untold is not None
         )
-        if self._framer is not None:
-            self._framer.halted = not self._reading
-        if self._reading and self._interest == HUNG_UP:
-            self._watch()
+        if self._read_framer is not None:
+            self._read_framer.halted = not self._may_read
+        if self._may_read and self._watched_events == HUNG_UP:
+            self._watch_socket()
         else:
             self._update_interest()
 
-    def _stop_reading(self) -> None:
-        """As `_set_reading`, where the engine need not know yet, since the channel will most likely be closed next."""
-        self._reading = False
-        if self._framer is not None:
-            self._framer.halted = True
+    def _halt_reading(self) -> None:
+        """As `_update_reading`, where the engine need not know yet, for most likely the channel is closed next."""
+        self._may_read = False
+        if self._read_framer is not None:
+            self._read_framer.halted = True
 
     # --- Events in clear ----------------------------------------------------------------------------------------
 
-    def _on_events(self, events: int) -> None:
-        if events != READ or not self._reading:
-            self._on_other_events(events)
+    def _on_socket_events(self, events: int) -> None:
+        if events != READ or not self._may_read:
+            self._on_other_socket_events(events)
             return
         try:
             data = self.socket.recv(RECV_SIZE)  # type: ignore[union-attr]
@@ -250,18 +251,18 @@ class Transport(StreamHooks):
             self._receive_failed(error)
             return
         if not data:
-            self._end()
+            self._on_read_end()
             return
         self._hand_out(data)
-        if self._queue and not self._blocked:
-            self._flush()
+        if self._unsent and not self._send_blocked:
+            self._flush_unsent()
 
-    def _on_other_events(self, events: int) -> None:
-        if events & WRITE and self._blocked:
-            self._flush()
+    def _on_other_socket_events(self, events: int) -> None:
+        if events & WRITE and self._send_blocked:
+            self._flush_unsent()
         if events & ~WRITE:
-            if self._reading:
-                self._on_events(READ)
+            if self._may_read:
+                self._on_socket_events(READ)
             elif events & (ERROR | HANGUP):
                 self._hung_up()
 
@@ -271,46 +272,46 @@ class Transport(StreamHooks):
             return
         code = self.socket.getsockopt(SOL_SOCKET, SO_ERROR)
         if code:
-            self._lost(OSError(code, errno.errorcode.get(code, str(code))))
-        elif self._closing or self._ended:
-            self._lost(ConnectionResetError(errno.ECONNRESET, "the peer has gone"))
+            self._connection_lost(OSError(code, errno.errorcode.get(code, str(code))))
+        elif self._closing_stage or self._read_ended:
+            self._connection_lost(ConnectionResetError(errno.ECONNRESET, "the peer has gone"))
         else:
             # It ended in order, and what it sent may be read when reading is resumed. A hang-up is reported for as long
             # as the socket is watched, whatever for.
-            self._unwatch()
-            self._interest = HUNG_UP
+            self._unwatch_socket()
+            self._watched_events = HUNG_UP
             self.engine.dormant.add(self)
 
     def _receive_failed(self, error: OSError) -> None:
         if not isinstance(error, (BlockingIOError, InterruptedError)):
-            self._lost(error)
+            self._connection_lost(error)
 
-    def _end(self) -> None:
+    def _on_read_end(self) -> None:
         """The peer has sent all that it will send."""
-        self._ended = True
+        self._read_ended = True
         if isinstance(self.close_error, ConnectionResetError):  # sending met the reset first, and took it for itself
-            self._lost(self.close_error)
+            self._connection_lost(self.close_error)
             return
-        self._stop_reading()
+        self._halt_reading()
         self.call(self.on_end)
-        if self._closing:
+        if self._closing_stage:
             return
         if self.close_error is not None:  # sending has failed as well, so there is nothing left to be done
             self.close(flush=False)
             return
-        self._set_reading()
-        if self._queue and not self._blocked:
-            self._flush()
+        self._update_reading()
+        if self._unsent and not self._send_blocked:
+            self._flush_unsent()
 
     # --- Handing out --------------------------------------------------------------------------------------------
 
     def _hand_out(self, data: bytes) -> None:
         """Pass data to on_read(), through the framer if there is one."""
         engine = self.engine
-        self._active = engine.time
+        self._last_traffic = engine.time
         engine.current = self
         try:
-            framer = self._framer
+            framer = self._read_framer
             if framer is None:
                 self.on_read(data)
             else:
@@ -319,7 +320,7 @@ class Transport(StreamHooks):
         except Exception as exception:  # noqa: BLE001 - hooks are contained
             self._read_failed(exception)
         except BaseException:
-            self._recheck = True
+            self._read_recheck = True
             self._attend_soon()  # as in call()
             raise
         finally:
@@ -327,12 +328,12 @@ class Transport(StreamHooks):
 
     def _read_buffered(self) -> None:
         """Hand out what has been received and not been handed out."""
-        if self._framer is not None and self._framer.pending:
+        if self._read_framer is not None and self._read_framer.pending:
             self._hand_out(b"")
 
     def _read_failed(self, exception: Exception) -> None:
         """Deal with what came out of on_read(), or of the framer."""
-        framer = self._framer
+        framer = self._read_framer
         if framer is None:
             self.contain(exception)
             return
@@ -342,7 +343,7 @@ class Transport(StreamHooks):
             exception.__traceback__ = None  # as in contain()
         else:
             self.contain(exception)
-        if self._closing:
+        if self._closing_stage:
             return
         stuck = isinstance(exception, (BufferOverflow, DelimiterError))
         if stuck and rule == (framer.delimiter, framer.limit, framer.regex_search):
@@ -351,52 +352,52 @@ class Transport(StreamHooks):
 
     def _look_again(self) -> None:
         """What is buffered may have become a frame."""
-        if self._framer is not None and self._framer.pending:
-            self._recheck = True
+        if self._read_framer is not None and self._read_framer.pending:
+            self._read_recheck = True
             self._attend_soon()
 
     # --- Sending ------------------------------------------------------------------------------------------------
 
-    def _flush(self) -> None:
+    def _flush_unsent(self) -> None:
         """Send, and call the hooks that go with it."""
-        queue = self._queue
+        queue = self._unsent
         data = queue[0]
         if len(queue) == 1 and data.__class__ is bytes and not self.secure:  # the common case, quickly
             try:
                 sent = self.socket.send(data)  # type: ignore[union-attr]
             except OSError:
-                self._flush_slowly()  # which meets the error again
+                self._flush_any_unsent()  # which meets the error again
                 return
             if sent == len(data):
                 del queue[0]
-                self._active = self.engine.time
-                if self._blocked:
-                    self._blocked = False
+                self._last_traffic = self.engine.time
+                if self._send_blocked:
+                    self._send_blocked = False
                     self._update_interest()
                 self._tell_drained()
                 return
             queue[0] = memoryview(data)[sent:]
-        self._flush_slowly()
+        self._flush_any_unsent()
 
-    def _flush_slowly(self) -> None:
-        first = self._queue[0]
-        if not self._send():
+    def _flush_any_unsent(self) -> None:
+        first = self._unsent[0]
+        if not self._send_unsent():
             return
-        if not self._queue:
+        if not self._unsent:
             self._tell_drained()
-        elif isinstance(self._queue[0], StartTLS):
-            if first is not self._queue[0] and len(self._queue) == 1:
+        elif isinstance(self._unsent[0], StartTLS):
+            if first is not self._unsent[0] and len(self._unsent) == 1:
                 self._tell_drained()
-            if not self._handshaking and self._closing != "abort":
+            if not self._handshaking and self._closing_stage != "abort":
                 self._start_handshake()
         else:
             self._check_high_water()
 
     def _tell_drained(self) -> None:
-        if self._closing:
+        if self._closing_stage:
             self._attend_soon()
             return
-        self._high = self._drained = False
+        self._above_high_water = self._drain_untold = False
         engine = self.engine
         engine.current = self
         try:
@@ -405,24 +406,24 @@ class Transport(StreamHooks):
             self.contain(exception)
         finally:
             engine.current = None
-            if self._queue:
+            if self._unsent:
                 # On the next turn, for else a stream that always has more to write would keep the loop to itself.
                 self._attend_soon()
 
     def _check_high_water(self) -> None:
-        if not self._high and self.high_water is not None and not self._closing:
-            _send_queue.compact(self._queue)
-            if _send_queue.queued_size(self._queue) > self.high_water:
-                self._high = True
+        if not self._above_high_water and self.high_water is not None and not self._closing_stage:
+            _send_queue.compact(self._unsent)
+            if _send_queue.queued_size(self._unsent) > self.high_water:
+                self._above_high_water = True
                 self.call(self.on_high_water)
 
-    def _send(self) -> bool:
+    def _send_unsent(self) -> bool:
         """Send what the kernel takes. Calls no hook.
 
         Returns:
             False if it failed; what follows of that is noted.
         """
-        queue = self._queue
+        queue = self._unsent
         try:
             _send_queue.send_from(queue, self.socket, secure=self.secure)  # type: ignore[arg-type]
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):
@@ -433,45 +434,45 @@ class Transport(StreamHooks):
         except Exception as error:  # noqa: BLE001 - told to a hook, by the loop
             self._send_failed(error)
             return False
-        self._active = self.engine.time
+        self._last_traffic = self.engine.time
         blocked = bool(queue) and not isinstance(queue[0], StartTLS)
-        if blocked is not self._blocked:
-            self._blocked = blocked
+        if blocked is not self._send_blocked:
+            self._send_blocked = blocked
             self._update_interest()
         return True
 
     def _send_failed(self, error: Exception) -> None:
-        _send_queue.clear(self._queue)
-        self._blocked = False
-        if self._reading and _is_gone(error):
+        _send_queue.clear(self._unsent)
+        self._send_blocked = False
+        if self._may_read and _is_gone(error):
             # What the peer sent before it went is still to be read; then reading will fail, or end.
             self.close_error = error.with_traceback(None)
             self._update_interest()
         else:
-            self._lost(error)
+            self._connection_lost(error)
 
     # --- Failing and closing ------------------------------------------------------------------------------------
 
-    def _lost(self, error: Exception) -> None:
+    def _connection_lost(self, error: Exception) -> None:
         """The connection is of no more use."""
-        if self._closing or _is_gone(error):
+        if self._closing_stage or _is_gone(error):
             if self.close_error is None:
                 self.close_error = error.with_traceback(None)
             self.close(flush=False)
-        elif self._failure is None:
-            self._failure = self.close_error = error.with_traceback(None)
-            self._set_reading()
+        elif self._failure_untold is None:
+            self._failure_untold = self.close_error = error.with_traceback(None)
+            self._update_reading()
             self._attend_soon()
 
     def _tell_failure(self, error: Exception) -> None:
-        self._failure = None
+        self._failure_untold = None
         self._fail_by(self.on_ssl_error if isinstance(error, ssl.SSLError) else self.on_error, error)
 
     def _fail_by(self, hook: Callable[[Exception], object], error: Exception) -> None:
         """Tell a failure to its hook, and close the channel, whatever the hook did."""
         self._handshaking = False
         self.close_error = error.with_traceback(None)
-        if not self._closing:
+        if not self._closing_stage:
             self.call(hook, self.close_error)
         self.close(flush=False)
 
@@ -485,14 +486,14 @@ class Transport(StreamHooks):
         Args:
             flush: Send what is queued first. Otherwise it is dropped, also where an earlier call began to send it.
         """
-        if self._closed:
+        if self._has_closed:
             return
-        if not self._closing:
-            self._closing = "flush"
+        if not self._closing_stage:
+            self._closing_stage = "flush"
             self.connected = False
-            self._stop_reading()
+            self._halt_reading()
         if not flush:
-            self._closing = "abort"
+            self._closing_stage = "abort"
         self._attend_soon()
 
     def abort(self) -> None:
@@ -501,66 +502,68 @@ class Transport(StreamHooks):
 
     def _close_step(self) -> None:
         """Go on closing: send what is left, or finish."""
-        if self._closing != "abort" and self._queue:
-            if not self._blocked and not self._handshaking:
-                self._flush()
-            if self._queue and self._closing != "abort":
-                self._wait_for_queue()
+        if self._closing_stage != "abort" and self._unsent:
+            if not self._send_blocked and not self._handshaking:
+                self._flush_unsent()
+            if self._unsent and self._closing_stage != "abort":
+                self._wait_for_unsent()
                 return
-        self._finish()
+        self._finish_closing()
 
-    def _wait_for_queue(self) -> None:
-        if self._closing == "flush":
-            self._closing = "waiting"
-            if self._cancel_deadline is not None:  # of a handshake
-                self._cancel_deadline()
-            self._active = self.engine.time
-            self._cancel_deadline = self.engine.defer(self.close_timeout, self._close_overdue)
-        if self._interest < 0:
-            self._watch()
+    def _wait_for_unsent(self) -> None:
+        if self._closing_stage == "flush":
+            self._closing_stage = "waiting"
+            if self._cancel_stage_deadline is not None:  # of a handshake
+                self._cancel_stage_deadline()
+            self._last_traffic = self.engine.time
+            self._cancel_stage_deadline = self.engine.defer(self.close_timeout, self._close_overdue)
+        if self._watched_events < 0:
+            self._watch_socket()
         else:
             self._update_interest()
 
     def _close_overdue(self) -> None:
         """The time to close is over, unless some bytes have gone meanwhile."""
-        left = self._active + self.close_timeout - self.engine.time
+        left = self._last_traffic + self.close_timeout - self.engine.time
         if left > 0:
-            self._cancel_deadline = self.engine.defer(left, self._close_overdue)
+            self._cancel_stage_deadline = self.engine.defer(left, self._close_overdue)
         else:
-            self._lost(TimeoutError(errno.ETIMEDOUT, "the peer took nothing while the channel was closing"))
+            self._connection_lost(TimeoutError(errno.ETIMEDOUT, "the peer took nothing while the channel was closing"))
 
-    def _finish(self) -> None:
+    def _finish_closing(self) -> None:
         """Close the socket, and be done."""
-        self._closed = True
+        self._has_closed = True
         if self._connector is not None:
             self._connector.cancel()
             self._connector = None
         self.engine.dormant.discard(self)
-        self._cancel_timers()
-        _send_queue.clear(self._queue)
-        self._framer = None
+        self._cancel_own_timers()
+        _send_queue.clear(self._unsent)
+        self._read_framer = None
         sock = self.socket
         if sock is not None:
             self._keep_addresses()
-            self._unwatch()
+            self._unwatch_socket()
             self.socket = None
             if self.server is not None:
                 self.server.forget(sock.fileno(), self)
-            self._release(sock)
+            self._release_socket(sock)
         self._call_on_close()
 
-    def _cancel_timers(self) -> None:
-        for cancel in (self._cancel_deadline, self._cancel_idle):
+    def _cancel_own_timers(self) -> None:
+        for cancel in (self._cancel_stage_deadline, self._cancel_idle_check):
             if cancel is not None:
                 cancel()
-        self._cancel_deadline = self._cancel_idle = None
+        self._cancel_stage_deadline = self._cancel_idle_check = None
 
     def _start_handshake(self) -> None:
         raise NotImplementedError
 
-    def _release(self, sock: Socket) -> None:
+    def _release_socket(self, sock: Socket) -> None:
         """Close the socket, so that the peer gets to read what was sent."""
-        if self._ended or (isinstance(self.close_error, OSError) and not isinstance(self.close_error, ssl.SSLError)):
+        if self._read_ended or (
+            isinstance(self.close_error, OSError) and not isinstance(self.close_error, ssl.SSLError)
+        ):
             sock.close()
         else:
             Linger(self.engine, sock)

@@ -61,8 +61,8 @@ class Server(Channel):
     __slots__ = (
         "_cancel_back_off",
         "_close_due",
-        "_slave",
-        "_tls",
+        "_slave_socket",
+        "_tls_settings",
         "_unix_file",
         "channels",
         "listening",
@@ -94,8 +94,8 @@ class Server(Channel):
         self.channels = {}
         self.listening = False
         self.reuse_port = reuse_port
-        self._tls: _tls.TLSSettings | None = None
-        self._slave: Socket | None = None  # the socket for IPv4, beside one for IPv6
+        self._tls_settings: _tls.TLSSettings | None = None
+        self._slave_socket: Socket | None = None  # the socket for IPv4, beside one for IPv6
         self._unix_file: tuple[str | bytes, int, int] | None = None  # path, device and inode of the socket file
         self._cancel_back_off: Callable[[], None] | None = None
         self._close_due = False  # on_close() is owed
@@ -104,7 +104,7 @@ class Server(Channel):
         if ssl_options is not None:
             self.startSSL(ssl_options)
         if socket is not None:
-            self._adopt(socket)
+            self._adopt_socket(socket)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -112,21 +112,21 @@ class Server(Channel):
             cls.ConnectionClass = cls.__dict__["connection_class"]
             del cls.connection_class
 
-    def _adopt(self, sock: Socket) -> None:
+    def _adopt_socket(self, sock: Socket) -> None:
         if not isinstance(sock, Socket):
             raise TypeError(f"socket is a socket.socket, not {sock!r}")
         if sock.type != _socket.SOCK_STREAM:
             raise ValueError(f"a Server needs a stream socket (SOCK_STREAM), not {sock!r}")
         if isinstance(sock, ssl.SSLSocket):
             # Its own accept() would block in the handshake; the connections are wrapped here instead.
-            self._tls = _tls.TLSSettings(sock.context, True, None, _tls.take_over_ragged_eofs(sock))
+            self._tls_settings = _tls.TLSSettings(sock.context, True, None, _tls.take_over_ragged_eofs(sock))
             sock = Socket(fileno=sock.detach())
         sock.setblocking(False)
         self.socket = sock
         self.engine.dormant.add(self)
 
-    def _state(self) -> str:
-        if self._closed:
+    def _describe_state(self) -> str:
+        if self._has_closed:
             return "closed"
         return f"listening on {self.local_address}" if self.listening else "not listening"
 
@@ -164,7 +164,7 @@ class Server(Channel):
             ValueError: A part of it is out of range, or it does not fit the channel's socket.
             OSError: The address cannot be resolved or bound. The channel can be used to try another.
         """
-        if self._closed:
+        if self._has_closed:
             raise RuntimeError(f"listen() on {self!r}; a closed channel is not used again, make a new one")
         if self.listening:
             raise RuntimeError(f"listen() on {self!r}; a server listens on one address")
@@ -178,38 +178,38 @@ class Server(Channel):
                 if not _is_bound(given):
                     raise ValueError("listen() needs an address, since the socket of this server is not bound")
             else:
-                self._bind(address, slave)
-            for sock in self._sockets():
+                self._bind_address(address, slave)
+            for sock in self._listening_sockets():
                 sock.listen(backlog)
-                self.engine.watch(sock.fileno(), READ, self._on_events)
+                self.engine.watch(sock.fileno(), READ, self._on_socket_events)
         except BaseException:
-            self._release(keep=given)
+            self._release_sockets(keep=given)
             raise
         self.listening = True
         self.engine.dormant.discard(self)
         self.call(self.on_listen)
         return self
 
-    def _sockets(self) -> list[Socket]:
-        return [sock for sock in (self.socket, self._slave) if sock is not None]
+    def _listening_sockets(self) -> list[Socket]:
+        return [sock for sock in (self.socket, self._slave_socket) if sock is not None]
 
-    def _bind(self, given: Any, slave: bool) -> None:
+    def _bind_address(self, given: Any, slave: bool) -> None:
         address = _address.parse(given)
         if self.socket is not None:
             address.check_fits(self.socket, given)
         if address.is_unix:
             self._bind_unix(address.path)
             return
-        family, where = self._resolve(address, given)
+        family, where = self._resolve_address(address, given)
         try:
             if family == AF_INET6 and slave and where[0] == "::" and self.socket is None:
                 self._bind_both(where)
             else:
-                self.socket = self._bound(self.socket, family, where)
+                self.socket = self._bound_socket(self.socket, family, where)
         except OSError as error:
             raise _named(error, given) from None
 
-    def _resolve(self, address: Address, given: Any) -> tuple[int, Any]:
+    def _resolve_address(self, address: Address, given: Any) -> tuple[int, Any]:
         if not address.host:
             return address.family, ("", address.port) if address.family == AF_INET else ("::", *address[2:5])
         result = _resolver.look_up(address.host, address.port, address.family)
@@ -221,7 +221,7 @@ class Server(Channel):
             where = (*where[:2], address.flow_info, address.scope_id)
         return family, where
 
-    def _bound(self, sock: Socket | None, family: int, where: Any) -> Socket:
+    def _bound_socket(self, sock: Socket | None, family: int, where: Any) -> Socket:
         made = sock is None
         if sock is None:
             sock = Socket(family, _socket.SOCK_STREAM)
@@ -244,10 +244,10 @@ class Server(Channel):
     def _bind_both(self, where: Any) -> None:
         """Bind an IPv6 address and its IPv4 slave, to one port."""
         for attempt in range(PORT_TRIES):
-            self.socket = self._bound(None, AF_INET6, where)
+            self.socket = self._bound_socket(None, AF_INET6, where)
             port = self.socket.getsockname()[1]
             try:
-                self._slave = self._bound(None, AF_INET, ("0.0.0.0", port))
+                self._slave_socket = self._bound_socket(None, AF_INET, ("0.0.0.0", port))
                 return
             except OSError as error:
                 self.socket.close()
@@ -258,12 +258,12 @@ class Server(Channel):
     def _bind_unix(self, path: str | bytes) -> None:
         try:
             try:
-                self.socket = self._bound(self.socket, AF_UNIX, path)
+                self.socket = self._bound_socket(self.socket, AF_UNIX, path)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE or not _is_dead(path):
                     raise
                 os.unlink(path)
-                self.socket = self._bound(self.socket, AF_UNIX, path)
+                self.socket = self._bound_socket(self.socket, AF_UNIX, path)
         except OSError as error:
             raise _named(error, path) from None
         if not _is_abstract(path):
@@ -285,19 +285,19 @@ class Server(Channel):
             ValueError: ``do_handshake_on_connect`` is true, ``server_side`` is false, or there is no certificate.
             OSError, ssl.SSLError: A file cannot be read, or holds something else.
         """
-        if self._closed:
+        if self._has_closed:
             raise RuntimeError(f"startSSL() on {self!r}; a closed channel is not used again")
-        if self._tls is not None:
+        if self._tls_settings is not None:
             raise RuntimeError(f"TLS is enabled already on {self!r}")
-        self._tls = _tls.settings(ssl_options, server_side=True, is_server=True)
+        self._tls_settings = _tls.settings(ssl_options, server_side=True, is_server=True)
         return self
 
     start_ssl = startSSL
 
     # --- Accepting ----------------------------------------------------------------------------------------------
 
-    def _on_events(self, _events: int) -> None:
-        for listener in self._sockets():
+    def _on_socket_events(self, _events: int) -> None:
+        for listener in self._listening_sockets():
             for _ in range(ACCEPTS_PER_TURN):
                 try:
                     sock, addr = listener.accept()
@@ -308,7 +308,7 @@ class Server(Channel):
                         return
                     continue
                 self._accepted(sock, addr)
-                if self._closed:
+                if self._has_closed:
                     return
 
     def _accept_failed(self, error: OSError) -> bool:
@@ -336,20 +336,20 @@ class Server(Channel):
 
     def suspend(self) -> None:
         """Accept nothing: a hook of this channel polls the engine."""
-        for sock in self._sockets():
+        for sock in self._listening_sockets():
             self.engine.unwatch(sock.fileno())
 
     def resume(self) -> None:
         """Accept again."""
         if self._cancel_back_off is None:
-            for sock in self._sockets():
-                self.engine.watch(sock.fileno(), READ, self._on_events)
+            for sock in self._listening_sockets():
+                self.engine.watch(sock.fileno(), READ, self._on_socket_events)
 
     def _accepted(self, sock: Socket, addr: Any) -> None:
         sock.setblocking(False)
-        if self._tls is not None:
+        if self._tls_settings is not None:
             try:
-                sock = self._tls.wrap(sock, accepted=True)
+                sock = self._tls_settings.wrap(sock, accepted=True)
             except Exception as exception:  # noqa: BLE001 - told to the hook
                 self.call(self.on_ssl_wrap_error, sock, addr, exception)
                 return
@@ -360,14 +360,14 @@ class Server(Channel):
             self.on_accept(sock, addr)
         except Exception:  # noqa: BLE001 - logged; the server lives
             log.exception("on_accept of %r failed; the connection from %r is closed", self, addr)
-            self._drop(sock)
+            self._drop_connection(sock)
         except BaseException:
-            self._drop(sock)
+            self._drop_connection(sock)
             raise
         finally:
             engine.current = outer
 
-    def _drop(self, sock: Socket) -> None:
+    def _drop_connection(self, sock: Socket) -> None:
         """Close a connection whose on_accept() has failed, early or late."""
         channel = self.channels.get(sock.fileno())
         if channel is None:
@@ -388,31 +388,31 @@ class Server(Channel):
         Connections stay open here; it is `on_close` that closes them, unless it is overridden. A closed server cannot
         be used again.
         """
-        if self._closed:
+        if self._has_closed:
             return
         self._keep_addresses()
-        self._closed = True
+        self._has_closed = True
         self.listening = False
-        self._release(keep=None)
+        self._release_sockets(keep=None)
         self._close_due = True
         self._attend_soon()
 
-    def _attend(self) -> None:
-        self._attended = False
+    def _attend_channel(self) -> None:
+        self._attention_asked = False
         if self._close_due:
             self._close_due = False
             self._call_on_close()
 
-    def _release(self, keep: Socket | None) -> None:
+    def _release_sockets(self, keep: Socket | None) -> None:
         """Close the sockets, all but one of the user's own."""
         if self._cancel_back_off is not None:
             self._cancel_back_off()
-        for sock in self._sockets():
+        for sock in self._listening_sockets():
             if sock.fileno() >= 0:
                 self.engine.unwatch(sock.fileno())
             if sock is not keep:
                 sock.close()
-        self.socket, self._slave = keep, None
+        self.socket, self._slave_socket = keep, None
         if self._unix_file is not None:
             path, device, inode = self._unix_file
             self._unix_file = None

@@ -84,26 +84,26 @@ class Stream(SecureTransport):
             raise RuntimeError(f"TLS is enabled already on {socket!r}; ssl_options are for a plain socket")
         try:
             if socket is not None:
-                self._adopt(socket)
+                self._adopt_socket(socket)
             if ssl_options is not None:
                 self.startSSL(ssl_options)
         except BaseException:
             # There is no channel; the loop must not go on with it. The socket stays the caller's.
             self.socket = None
-            self._closed = True
+            self._has_closed = True
             raise
 
-    def _state(self) -> str:
-        if self._closed:
+    def _describe_state(self) -> str:
+        if self._has_closed:
             return "closed"
         if self._connector is not None:
             return "connecting"
-        state = "closing" if self._closing else "connected" if self.connected else "not connected"
+        state = "closing" if self._closing_stage else "connected" if self.connected else "not connected"
         return state if self.socket is None else f"{state}, {self.local_address} to {self.remote_address}"
 
     # --- Connecting ---------------------------------------------------------------------------------------------
 
-    def _adopt(self, sock: Socket) -> None:
+    def _adopt_socket(self, sock: Socket) -> None:
         """Take over a socket from the user or a server."""
         if not isinstance(sock, Socket):
             raise TypeError(f"socket is a socket.socket, not {sock!r}")
@@ -113,29 +113,29 @@ class Stream(SecureTransport):
         connected = self.server is not None  # even if the client has gone by now: then reading will tell
         if not connected:
             with contextlib.suppress(OSError):
-                self._remote = sock.getpeername()
+                self._remote_value = sock.getpeername()
                 connected = True
         if isinstance(sock, ssl.SSLSocket):
-            self._tls = _tls.TLSSettings(
+            self._tls_settings = _tls.TLSSettings(
                 sock.context, bool(sock.server_side), sock.server_hostname, _tls.take_over_ragged_eofs(sock)
             )
             if not connected:
                 sock = Socket(fileno=sock.detach())  # TLS is put around it again once it is connected
         self.socket = sock
         if connected:
-            self._begin()
+            self._begin_connected()
         else:
             self.engine.dormant.add(self)
 
-    def _begin(self) -> None:
+    def _begin_connected(self) -> None:
         """The socket is connected: let the loop go on from here."""
         with contextlib.suppress(OSError):  # not a TCP socket
             self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, True)  # type: ignore[union-attr]
-        self._active = self.engine.time
-        self._fresh = True
-        self.connected = self._tls is None or self._tls_due
+        self._last_traffic = self.engine.time
+        self._unopened = True
+        self.connected = self._tls_settings is None or self._tls_due
         if self._tls_due:
-            self._queue.append(_send_queue.StartTLS())
+            self._unsent.append(_send_queue.StartTLS())
         self._attend_soon()
 
     def connect(self, address: Any) -> Self:
@@ -157,41 +157,41 @@ class Stream(SecureTransport):
             ValueError: A part of it is out of range; it does not fit the channel's socket; or TLS has been asked for
                 with verification, and there is no host name to verify.
         """
-        if self._closed or self._closing:
+        if self._has_closed or self._closing_stage:
             raise RuntimeError(f"connect() on {self!r}; a closed channel is not used again, make a new one")
-        if self._connector is not None or self.connected or self._fresh or self._handshaking:
+        if self._connector is not None or self.connected or self._unopened or self._handshaking:
             raise RuntimeError(f"connect() on {self!r}; it connects once")
         parsed = _address.parse(address)
         if self.socket is not None:
             parsed.check_fits(self.socket, address)
         host = None if parsed.is_unix else _tls.without_root(parsed.host) or "localhost"
-        if self._tls is not None:
-            self._tls.check_name(host)
-        self._host = host
+        if self._tls_settings is not None:
+            self._tls_settings.check_name(host)
+        self._tls_host = host
         self.engine.dormant.add(self)
         self._connector = Connector(
-            self.engine, parsed, address, self.connect_timeout, self._connected, self._connect_failed, self.socket
+            self.engine, parsed, address, self.connect_timeout, self._on_connected, self._on_connect_failed, self.socket
         )
         return self
 
-    def _connected(self, sock: Socket, peer: Any) -> None:
+    def _on_connected(self, sock: Socket, peer: Any) -> None:
         self._connector = None
         self.engine.dormant.discard(self)
-        if self._closing:
+        if self._closing_stage:
             sock.close()
             return
         self.socket = sock
-        if self._remote is UNSET:
-            self._remote = peer
-        self._begin()
+        if self._remote_value is UNSET:
+            self._remote_value = peer
+        self._begin_connected()
 
-    def _connect_failed(self, error: ConnectError) -> None:
-        if self._suspended:  # one of the channel's hooks is running
-            self.engine.postpone(lambda: self._connect_failed(error))
+    def _on_connect_failed(self, error: ConnectError) -> None:
+        if self._hook_polls:  # one of the channel's hooks is running
+            self.engine.postpone(lambda: self._on_connect_failed(error))
             return
         self._connector = self.socket = None
         self.engine.dormant.discard(self)
-        if not self._closing:
+        if not self._closing_stage:
             self.call(self.on_connect_error, error)
 
     def startSSL(self, ssl_options: _tls.SSLOptions = {}) -> Self:  # noqa: B006 - the manual's default
@@ -227,25 +227,25 @@ class Stream(SecureTransport):
                 verify.
             OSError, ssl.SSLError: A file cannot be read, or holds something else.
         """
-        if self._closed or self._closing:
+        if self._has_closed or self._closing_stage:
             raise RuntimeError(f"startSSL() on {self!r}; a closed channel is not used again")
-        if self._tls is not None:
+        if self._tls_settings is not None:
             raise RuntimeError(f"TLS is enabled already on {self!r}")
         settings = _tls.settings(ssl_options, server_side=self.server is not None)
         begun = self.connected or self._connector is not None
         if begun:
-            settings.check_name(self._host)
-        self._tls = settings
-        if self._fresh and not self._queue:  # a socket given to the constructor: TLS comes before on_connect()
+            settings.check_name(self._tls_host)
+        self._tls_settings = settings
+        if self._unopened and not self._unsent:  # a socket given to the constructor: TLS comes before on_connect()
             self.connected = False
         elif self._connector is not None:
             self._tls_due = True
         elif self.connected:
             self._tls_due = True
-            self._set_reading()
-            if self._framer is not None:
-                self._framer.clear()
-            self._queue.append(_send_queue.StartTLS())
+            self._update_reading()
+            if self._read_framer is not None:
+                self._read_framer.clear()
+            self._unsent.append(_send_queue.StartTLS())
             self._attend_soon()
         return self
 
@@ -275,11 +275,11 @@ class Stream(SecureTransport):
             TypeError: When set to anything else.
             ValueError: When set to something that can consume nothing: empty bytes, a size below 1.
         """
-        return None if self._framer is None else self._framer.delimiter
+        return None if self._read_framer is None else self._read_framer.delimiter
 
     @read_delimiter.setter
     def read_delimiter(self, delimiter: Any) -> None:
-        if self._framer is not None or delimiter is not None:
+        if self._read_framer is not None or delimiter is not None:
             self._need_framer().delimiter = delimiter
             self._look_again()
 
@@ -290,7 +290,7 @@ class Stream(SecureTransport):
         True, the default: it is searched for; `on_read` gets what is before the match, and the match is dropped. False:
         it is matched at the start; `on_read` gets the match object.
         """
-        return True if self._framer is None else self._framer.regex_search
+        return True if self._read_framer is None else self._read_framer.regex_search
 
     @regex_search.setter
     def regex_search(self, value: bool) -> None:
@@ -307,7 +307,7 @@ class Stream(SecureTransport):
             TypeError: When set to anything but an int.
             ValueError: When set to less than 1.
         """
-        return DEFAULT_LIMIT if self._framer is None else self._framer.limit
+        return DEFAULT_LIMIT if self._read_framer is None else self._read_framer.limit
 
     @buffer_size.setter
     def buffer_size(self, size: int) -> None:
@@ -315,25 +315,25 @@ class Stream(SecureTransport):
         self._look_again()
 
     def _need_framer(self) -> Framer:
-        if self._framer is None:
-            self._framer = Framer()
-            self._framer.halted = not self._reading
-        return self._framer
+        if self._read_framer is None:
+            self._read_framer = Framer()
+            self._read_framer.halted = not self._may_read
+        return self._read_framer
 
     def pause_reading(self) -> None:
         """Call `on_read` no more, and let the peer's data wait in the kernel, until `resume_reading`.
 
         The end of the peer's data is noticed only after that, a reset at once.
         """
-        self._paused = True
-        self._set_reading()
+        self._reading_paused = True
+        self._update_reading()
 
     def resume_reading(self) -> None:
         """Undo `pause_reading`."""
-        if self._paused:
-            self._paused = False
-            self._set_reading()
-            self._recheck = True
+        if self._reading_paused:
+            self._reading_paused = False
+            self._update_reading()
+            self._read_recheck = True
             self._attend_soon()
 
     @property
@@ -344,34 +344,34 @@ class Stream(SecureTransport):
             TypeError: When set to anything but a number or None.
             ValueError: When set to a number not above 0.
         """
-        return self._idle_timeout
+        return self._idle_seconds
 
     @idle_timeout.setter
     def idle_timeout(self, seconds: float | None) -> None:
         if seconds is not None:
             check_seconds(seconds, "idle_timeout", zero=False)
-        self._idle_timeout = seconds
-        if self._cancel_idle is not None:
-            self._cancel_idle()
-            self._cancel_idle = None
-        if seconds is not None and not self._closing:
-            self._active = self.engine.time
-            self._cancel_idle = self.engine.defer(seconds, self._check_idle)
+        self._idle_seconds = seconds
+        if self._cancel_idle_check is not None:
+            self._cancel_idle_check()
+            self._cancel_idle_check = None
+        if seconds is not None and not self._closing_stage:
+            self._last_traffic = self.engine.time
+            self._cancel_idle_check = self.engine.defer(seconds, self._check_idle)
 
     def _check_idle(self) -> None:
         # Events only note the time; so a message costs nothing here, and the timer finds out what there was.
-        assert self._idle_timeout is not None
-        left = self._active + self._idle_timeout - self.engine.time
+        assert self._idle_seconds is not None
+        left = self._last_traffic + self._idle_seconds - self.engine.time
         if left <= 0:
-            self._active = self.engine.time
-            left = self._idle_timeout
-            if self.connected and not self._suspended:
+            self._last_traffic = self.engine.time
+            left = self._idle_seconds
+            if self.connected and not self._hook_polls:
                 self.call(self.on_idle_timeout)
-                if self._queue:
+                if self._unsent:
                     self._attend_soon()
-            if self._closing or self._idle_timeout is None:
+            if self._closing_stage or self._idle_seconds is None:
                 return
-        self._cancel_idle = self.engine.defer(left, self._check_idle)
+        self._cancel_idle_check = self.engine.defer(left, self._check_idle)
 
     # --- Writing ------------------------------------------------------------------------------------------------
 
@@ -393,11 +393,11 @@ class Stream(SecureTransport):
         if data.__class__ is not bytes:
             data = _as_bytes(data)
         if data:
-            queue = self._queue
+            queue = self._unsent
             if not queue:
                 if self.engine.current is not self:
                     self._attend_soon()
-            elif self._blocked and not self._high:
+            elif self._send_blocked and not self._above_high_water:
                 self._attend_soon()  # for on_high_water()
             queue.append(data)
         if flush:
@@ -427,9 +427,9 @@ class Stream(SecureTransport):
             raise self._not_connected("write_file")
         item = _send_queue.FileSlice(sfile, nbytes, offset)
         if item.size:
-            if not self._queue and self.engine.current is not self:
+            if not self._unsent and self.engine.current is not self:
                 self._attend_soon()
-            self._queue.append(item)
+            self._unsent.append(item)
         else:
             item.close()
         if flush:
@@ -461,14 +461,20 @@ class Stream(SecureTransport):
         """
         if not self.connected:
             raise self._not_connected("flush")
-        if self._queue and not self._blocked and not self._handshaking and self._send() and not self._queue:
-            self._drained = True
+        if (
+            self._unsent
+            and not self._send_blocked
+            and not self._handshaking
+            and self._send_unsent()
+            and not self._unsent
+        ):
+            self._drain_untold = True
             self._attend_soon()
 
     @property
     def queued_bytes(self) -> int:
         """The number of bytes, those of files included, that are written and not sent yet."""
-        return _send_queue.queued_size(self._queue)
+        return _send_queue.queued_size(self._unsent)
 
     def _not_connected(self, method: str) -> RuntimeError:
         return RuntimeError(f"{method}() on {self!r}; a channel can be written to from on_connect() until close()")

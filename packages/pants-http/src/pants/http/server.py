@@ -57,7 +57,7 @@ class HTTPServer(Server):
         >>> server.close()
     """
 
-    __slots__ = ("answers", "keep_alive", "max_request", "parse_quickly", "request_handler")
+    __slots__ = ("_is_secured", "answers", "keep_alive", "max_request", "parse_quickly", "request_handler")
 
     #: Makes the heads of the answers.
     answers: _answer.AnswerHeads
@@ -80,8 +80,27 @@ class HTTPServer(Server):
         self.keep_alive = keep_alive
         self.answers = _answer.AnswerHeads()
         self.parse_quickly = QuickParser().parse
+        self._is_secured = False
         kwargs.setdefault("ConnectionClass", HTTPConnection)
         super().__init__(**kwargs)
+
+    def startSSL(self, ssl_options: Any = {}) -> Self:  # noqa: B006 - the manual's name and default
+        """Make this an HTTPS server: the `HTTPRequest.scheme` of its requests is ``https`` (manual: "startSSL").
+
+        Args:
+            ssl_options: As for `pants.Server.startSSL`.
+
+        Returns:
+            The channel.
+
+        Raises:
+            RuntimeError, TypeError, ValueError, OSError, ssl.SSLError: As `pants.Server.startSSL`.
+        """
+        super().startSSL(ssl_options)
+        self._is_secured = True
+        return self
+
+    start_ssl = startSSL
 
     def listen(self, address: Any = None, backlog: int = 1024, slave: bool = True) -> Self:
         """Begin to listen for connections (manual: "HTTPServer.listen").
@@ -99,7 +118,7 @@ class HTTPServer(Server):
             RuntimeError, TypeError, ValueError, OSError: As `pants.Server.listen`.
         """
         if address is None and self.socket is None:
-            address = 80 if self._tls is None else 443
+            address = 443 if self._is_secured else 80
         return super().listen(address, backlog, slave)
 
 
@@ -247,7 +266,8 @@ class HTTPConnection(Stream):
         except Refused as refused:
             self._refuse(refused, with_content=not data.startswith(b"HEAD ", at))
             return
-        rest = bytearray(memoryview(data)[at:])
+        # Not copied where that can be helped: a head may come a byte at a time.
+        rest = data if not at and isinstance(data, bytearray) else bytearray(memoryview(data)[at:])
         meanwhile = self._held  # arrived while a handler polled the engine
         if rest:
             self._held = rest + (meanwhile or b"")

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .conftest import Distribution
 
 
+# Every type checker brings it, nothing installs it, and it can be imported under TYPE_CHECKING only.
+STUBS_ONLY = {"_typeshed"}
+
+
 def find_violations(sources: dict[str, Path], distributions: dict[str, Distribution]) -> list[str]:
     """Reads every module below the folders, one folder per distribution, and tells which imports are not allowed."""
     files = {name: sorted(folder.rglob("*.py")) for name, folder in sources.items()}
@@ -40,7 +44,7 @@ def judge(module: str, importer: Distribution, owners: dict[str, str]) -> str | 
             return f"no distribution has {module}"
         return None if owner in importer.closure else f"{module} is in {owner}, which is not below"
     needed = {re.split(r"[^\w-]", requirement)[0].replace("-", "_") for requirement in importer.dependencies}
-    return None if top in sys.stdlib_module_names | needed else f"{top} is not among its dependencies"
+    return None if top in sys.stdlib_module_names | needed | STUBS_ONLY else f"{top} is not among its dependencies"
 
 
 def find_imports(file: Path, folder: Path, owners: dict[str, str]) -> Iterator[tuple[int, str]]:

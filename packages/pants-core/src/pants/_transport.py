@@ -17,7 +17,7 @@ import ssl
 from collections.abc import Callable
 from socket import SO_ERROR, SOL_SOCKET
 from socket import socket as Socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pants import _send_queue
 from pants._connector import Connector
@@ -90,7 +90,7 @@ class Transport(StreamHooks):
     high_water: int | None = 1024 * 1024
 
     #: The server that accepted this connection, or None (manual: "Stream.server").
-    server: Server | None
+    server: Any
     #: Whether data can be written: from just before `on_connect` until `close` (manual: "Stream.connected").
     connected: bool
     #: Whether the channel speaks TLS and its handshake is over.

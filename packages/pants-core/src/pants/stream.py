@@ -25,7 +25,7 @@ from pants.engine import Engine
 from pants.errors import ConnectError
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from _typeshed import ReadableBuffer
 
     from pants.server import Server
 
@@ -375,7 +375,7 @@ class Stream(SecureTransport):
 
     # --- Writing ------------------------------------------------------------------------------------------------
 
-    def write(self, data: Buffer, flush: bool = False) -> None:
+    def write(self, data: ReadableBuffer, flush: bool = False) -> None:
         """Queue data to be sent (manual: "Stream.write").
 
         It is sent once the running hook has returned; all that the hook has written in one go.

@@ -253,12 +253,12 @@ def _check_host(fields: list[tuple[bytes, bytes]], protocol: bytes) -> None:
 
 def _body_length(fields: list[tuple[bytes, bytes]], protocol: bytes) -> int | None:
     """Find out how the body is framed (RFC 9112 §6.3)."""
-    codings = b",".join(_values(fields, b"transfer-encoding")).lower()
+    codings = _values(fields, b"transfer-encoding")
     lengths = _values(fields, b"content-length")
     if codings:
         if protocol == b"HTTP/1.0" or lengths:  # RFC 9112 §6.1: one of the two ends is mistaken about it
             raise Refused(400, "The length of the body is ambiguous")
-        if codings != b"chunked":
+        if [coding.lower() for coding in codings] != [b"chunked"]:
             raise Refused(501, "The transfer coding is not known")
         return None
     if not lengths:

@@ -129,7 +129,7 @@ class HTTPConnection(Stream):
     top of HTTP, to be passed to the server as ``ConnectionClass``.
 
     Args:
-        **kwargs: For `pants.Stream`; ``server`` has to be an `HTTPServer`.
+        *args, **kwargs: For `pants.Stream`; ``server`` has to be an `HTTPServer`.
 
     Raises:
         TypeError: ``server`` is none.
@@ -164,7 +164,7 @@ class HTTPConnection(Stream):
 
     server: HTTPServer
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         server = kwargs.get("server")
         if not isinstance(server, HTTPServer):
             raise TypeError(f"an HTTPConnection belongs to an HTTPServer, not {server!r}")
@@ -180,7 +180,7 @@ class HTTPConnection(Stream):
         self._cancel_slow: Callable[[], None] | None = None
         self._choked = False  # the client does not take the answers, so nothing is read until it does
         self._peer_ended = False
-        super().__init__(**kwargs)
+        super().__init__(*args, **kwargs)
 
     # --- Receiving ----------------------------------------------------------------------------------------------
 
@@ -318,8 +318,7 @@ class HTTPConnection(Stream):
         """Whether the client has to take answers first. They are sent in batches; pipelining saves little else."""
         if self.queued_bytes > _MAX_OWED or served % _BATCH == 0:
             self.flush()
-            if self.queued_bytes:
-                self.on_high_water()
+            pass
         return self._choked
 
     def _settle(self, partial: bool = False) -> None:

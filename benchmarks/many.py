@@ -80,10 +80,11 @@ def measure(kind: str) -> tuple[float, float, float]:
             socket.create_connection(("127.0.0.1", port)).close()
         alone = echo_latency(port)
         before = resident(process.pid)
-        idle = []
-        for index in range(OPEN):
-            # Sources of more than one address: the ports of one do not suffice for large numbers.
-            idle.append(socket.create_connection(("127.0.0.1", port), source_address=(f"127.0.1.{index % 4}", 0)))
+        # From more than one address: the ports of one do not suffice for large numbers.
+        idle = [
+            socket.create_connection(("127.0.0.1", port), source_address=(f"127.0.1.{index % 4}", 0))
+            for index in range(OPEN)
+        ]
         idle[-1].sendall(b"x")
         idle[-1].recv(1)  # all before it have been accepted
         memory = (resident(process.pid) - before) / OPEN

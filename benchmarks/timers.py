@@ -17,10 +17,8 @@ def bare(delays: list[float]) -> tuple[float, float]:
     """Seconds to push an entry for each delay, and to pop and call each."""
     heap: list[tuple[float, int, object]] = []
     push, pop = heapq.heappush, heapq.heappop
-    number = 0
     start = time.perf_counter()
-    for delay in delays:
-        number += 1
+    for number, delay in enumerate(delays):
         push(heap, (delay, number, nothing))
     pushed = time.perf_counter()
     while heap:
@@ -65,9 +63,7 @@ def turns(engine: Engine, count: int = 20_000) -> float:
 def main() -> None:
     generator = random.Random(1)
     delays = [100 + generator.random() * 1000 for _ in range(COUNT)]
-    rows = []
-    for _ in range(3):
-        rows.append((*bare(delays), *with_pants(delays)))
+    rows = [(*bare(delays), *with_pants(delays)) for _ in range(3)]
     push, pop, scheduled, cancelled, fired, alone, among = (sorted(column)[1] for column in zip(*rows, strict=True))
     print(f"bare heappush {push:.2f} us, pop and call {pop:.2f} us")
     print(f"defer    {scheduled:.2f} us = {scheduled / push:.2f} x heappush")

@@ -83,7 +83,7 @@ class Epoll:
     """epoll(7), on Linux."""
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
+        self._epoll = _kernel.epoll()
         if type(self) is Epoll:  # a call less on each turn, where no subclass has a say
             self.poll = self._epoll.poll  # type: ignore[method-assign]
 
@@ -101,11 +101,13 @@ class Epoll:
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         """See `Poller.poll`. The kernel's resolution is a millisecond; `select.epoll` rounds up."""
-        return self._epoll.poll(timeout)
+        found: list[tuple[int, int]] = self._epoll.poll(timeout)
+        return found
 
     def fileno(self) -> int | None:
         """See `Poller.fileno`."""
-        return self._epoll.fileno()
+        fd: int = self._epoll.fileno()
+        return fd
 
     def close(self) -> None:
         """See `Poller.close`."""

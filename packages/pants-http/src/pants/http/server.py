@@ -318,7 +318,8 @@ class HTTPConnection(Stream):
         """Whether the client has to take answers first. They are sent in batches; pipelining saves little else."""
         if self.queued_bytes > _MAX_OWED or served % _BATCH == 0:
             self.flush()
-            pass
+            if self.queued_bytes:
+                self.on_high_water()
         return self._choked
 
     def _settle(self, partial: bool = False) -> None:

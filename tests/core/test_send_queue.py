@@ -6,6 +6,7 @@ What is promised of files is in the manual's "write_file", and in DESIGN §3.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import io
 import os
@@ -359,6 +360,45 @@ def test_file_that_grows_is_sent_with_its_old_size(file: Path) -> None:
     with file.open("ab") as opened:
         opened.write(b"and more")
     assert send_all(queue) == pattern(200_000)[199_990:]
+
+
+def test_object_that_does_not_know_its_size() -> None:
+    """It seeks, but not from its end, as some readers of compressed files do."""
+
+    class Compressed(io.BytesIO):
+        def seek(self, offset: int, whence: int = 0) -> int:
+            if whence == os.SEEK_END:
+                raise ValueError("Seek from end not supported")
+            return super().seek(offset, whence)
+
+    assert send_all([FileSlice(Compressed(b"0123456789"), 5, 0)]) == b"01234"
+    assert send_all([FileSlice(Compressed(b"0123456789"), 5, 3)]) == b"34567"
+    with pytest.raises(ValueError, match="nbytes"):
+        FileSlice(Compressed(b"0123456789"), 0, 0)
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS])
+def test_file_of_which_the_kernel_does_not_send(code: int, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sendfile(2), "Notes": applications may wish to fall back to read(2) and write(2) after EINVAL or ENOSYS."""
+
+    def refuse(*_: Any) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "sendfile", refuse)
+    with file.open("rb") as opened:
+        queue: list[Item] = [b"head", FileSlice(opened, 0, 0), b"tail"]
+    received = b""
+    one, other = socket.socketpair()
+    with one, other:
+        one.setblocking(False)
+        while queue:
+            with contextlib.suppress(BlockingIOError):
+                send_from(queue, one, secure=False)
+            received += other.recv(1 << 20)
+        one.close()
+        while piece := other.recv(1 << 20):
+            received += piece
+    assert received == b"head" + pattern(200_000) + b"tail"
 
 
 @pytest.mark.parametrize("given", ["text", bytearray(b"data"), None])

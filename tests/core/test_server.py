@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from pants import Engine, Server, Stream
+from pants.engine import Select
 from tests.conftest import ExpectedLog
 from tests.core.support import (
     Peer,
@@ -642,6 +643,7 @@ def test_failing_to_bind_keeps_the_users_socket() -> None:
 SYSTEMD = """
 import os, socket, sys
 from pants import Engine, Server, Stream
+from pants.engine import Select
 
 class Echo(Stream):
     def on_read(self, data):
@@ -1027,6 +1029,79 @@ def test_error_of_the_listening_socket(expect_log: ExpectedLog) -> None:
     with client_of(server, server.local_address):
         run_until(lambda: "close" in server.names)
     assert server.names == ["listen", "error", "close"]
+
+
+class Leaving(BaseException):
+    """As a second Ctrl-C raises, or sys.exit()."""
+
+
+def test_base_exception_in_on_accept() -> None:
+    """DESIGN §3: "What is no `Exception` leaves `start()`"; the connection is closed, and the server lives."""
+
+    class Quitting(Server):
+        quits = True
+
+        def on_accept(self, sock, addr):
+            if self.quits:
+                raise Leaving
+            super().on_accept(sock, addr)
+
+    server = Quitting(Echo).listen(ANY)
+    with client_of(server) as peer:
+        cancel = server.engine.defer(10, server.engine.stop)
+        with pytest.raises(Leaving):
+            server.engine.start()
+        cancel()
+        assert peer.receive_to_end() == b""
+    server.quits = False
+    assert serves(server)
+
+
+def test_poller_that_cannot_watch_the_socket() -> None:
+    """select ends at descriptor 1023: listen() says so, and nothing is left behind."""
+    engine = Engine(Select())
+    before = descriptors()
+    with socket.create_server(ANY) as listener:
+        os.dup2(listener.fileno(), 1500)
+    server = Watching(Echo, engine=engine, socket=socket.socket(fileno=1500))
+    with pytest.raises(OSError, match="1500"):
+        server.listen()
+    assert not server.listening
+    assert server.names == []
+    server.close()
+    engine.poll(0)
+    assert descriptors() == before
+    engine.close()
+
+
+def test_connections_that_the_poller_cannot_watch(expect_log: ExpectedLog) -> None:
+    """They end in a hook, and in a closed channel; the server goes on."""
+    expect_log("1023")
+    engine = Engine(Select())
+    seen = []
+
+    class Far(Server):
+        far = True
+
+        def on_accept(self, sock, addr):
+            if self.far:
+                os.dup2(sock.fileno(), 1500)
+                sock.close()
+                sock = socket.socket(fileno=1500)
+            super().on_accept(sock, addr)
+
+    class Telling(Echo):
+        def on_close(self):
+            seen.append(self.names)
+
+    server = Far(Telling, engine=engine).listen(ANY)
+    with client_of(server) as peer:
+        assert peer.receive_to_end() == b""
+    run_until(lambda: seen, engine)
+    assert seen == [["connect", "error", "close"]]
+    server.far = False
+    assert serves(server)
+    engine.close()
 
 
 def test_nested_poll_in_on_accept() -> None:

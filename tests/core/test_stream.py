@@ -5,10 +5,13 @@ Reading, writing and closing have files of their own.
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import gc
 import importlib
+import io
 import logging
+import random
 import re
 import socket
 import time
@@ -29,6 +32,7 @@ from tests.core.support import (
     client_of,
     connected,
     descriptors,
+    pattern,
     run_for,
     run_until,
     tcp_pair,
@@ -1180,6 +1184,132 @@ def test_hundreds_of_connections_leave_nothing_behind() -> None:
                 peer.reset()
     run_until(lambda: not server.channels and not server.engine.lingering)
     assert len(descriptors()) == before
+
+
+# --- Anything, in any order ------------------------------------------------------------------------------------------
+
+
+class Restless(Stream):
+    """Does at random whatever a hook may do; notes what must never happen."""
+
+    def __init__(self, source: random.Random, wrong: list[str], **kwargs: Any) -> None:
+        self.source = source
+        self.wrong = wrong
+        self.calls: list[str] = []
+        self.hook = ""
+        self.sent = bytearray()
+        self.received = bytearray()
+        self.nested = 0
+        super().__init__(**kwargs)
+
+    @contextlib.contextmanager
+    def inside(self, hook: str) -> Iterator[None]:
+        if self.hook:
+            self.wrong.append(f"{hook} inside {self.hook}")
+        if "close" in self.calls or (hook == "read" and "end" in self.calls):
+            self.wrong.append(f"{hook} after {self.calls[-1]}")
+        self.calls.append(hook)
+        self.hook = hook
+        yield
+        self.hook = ""
+
+    def on_connect(self) -> None:
+        with self.inside("connect"):
+            self.act()
+
+    def on_read(self, data: bytes) -> None:
+        with self.inside("read"):
+            self.received += data
+            self.act(0.3)
+        if self.source.random() < 0.05:
+            raise ValueError("now and then")
+
+    def on_write(self) -> None:
+        with self.inside("write"):
+            self.act(0.3)
+
+    def on_high_water(self) -> None:
+        with self.inside("high_water"):
+            self.act(0.3)
+
+    def on_idle_timeout(self) -> None:
+        with self.inside("idle_timeout"):
+            self.act(0.3)
+
+    def on_end(self) -> None:
+        with self.inside("end"):
+            if self.source.random() < 0.7:
+                self.close()
+
+    def on_close(self) -> None:
+        with self.inside("close"):
+            pass
+
+    def on_error(self, exception: Exception) -> None:
+        if not isinstance(exception, ValueError):
+            self.wrong.append(repr(exception))
+
+    def act(self, likelihood: float = 1.0) -> None:
+        if self.source.random() >= likelihood or not self.connected:
+            return
+        what = self.source.choice(["write"] * 5 + ["file"] * 2 + ["flush", "pause", "resume", "resume", "poll", "idle"])
+        start, size = self.source.randrange(1000), self.source.choice([0, 1, 10, 1000, 70_000, 300_000, 1_000_000])
+        data = pattern(2_000_000)[start : start + size]
+        if what == "write":
+            self.sent += data
+            kind = self.source.choice([bytes, bytearray, memoryview])
+            self.write(kind(data), flush=self.source.random() < 0.2)
+        elif what == "file" and size:
+            self.sent += data
+            self.write_file(io.BytesIO(pattern(2_000_000)), size, start)
+        elif what == "flush":
+            self.flush()
+        elif what == "pause":
+            self.pause_reading()
+            self.engine.defer(self.source.random() / 100, self.resume_reading)
+        elif what == "resume":
+            self.resume_reading()
+        elif what == "poll" and self.nested < 3:
+            self.nested += 1
+            turns(self.source.randrange(4), self.engine)
+            self.nested -= 1
+        elif what == "idle":
+            self.idle_timeout = self.source.choice([None, 0.001, 0.01])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_two_streams_that_do_anything(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DESIGN §3: whatever they do, and in which order: each hook by itself, on_close once and last, and of what the one
+    has written before its close() the other has read every byte, in order.
+    """
+    monkeypatch.setattr("pants._linger.LINGER_BYTES", 1 << 30)  # the other may still have a lot to say
+    source = random.Random(seed)
+    wrong: list[str] = []
+    engine = Engine()
+    pair = source.choice([tcp_pair, unix_pair])(source.choice([None, 4096]))
+    one, other = (Restless(source, wrong, engine=engine, socket=sock) for sock in pair)
+    one.high_water = other.high_water = source.choice([None, 1000, 100_000])
+    for _ in range(source.randrange(60)):
+        source.choice([one, other]).act(0.5)
+        engine.poll(0)
+    one.idle_timeout = other.idle_timeout = None
+    one.resume_reading()
+    other.resume_reading()
+    run_until(lambda: one.calls, engine)
+    one.close()
+    run_until(lambda: one.closed, engine)
+    run_until(lambda: other.closed or "end" in other.calls, engine)
+    other.close(flush=False)
+    run_until(lambda: other.closed, engine)
+    assert wrong == []
+    assert other.received == one.sent
+    assert other.sent.startswith(one.received)
+    for stream in (one, other):
+        assert stream.calls[0] == "connect"
+        assert stream.calls[-1] == "close"
+        assert stream.calls.count("close") == 1
+        assert stream.queued_bytes == 0
+    engine.close()
 
 
 # --- Examples in the documentation -----------------------------------------------------------------------------------

@@ -629,6 +629,21 @@ def test_writing_inside_on_end() -> None:
         run_until(lambda: stream.closed)
 
 
+def test_writing_inside_on_end_and_going_on() -> None:
+    """What on_end() writes goes out like what any other hook writes; on_write follows, and the channel stays open."""
+
+    class Answering(Recorder):
+        def on_end(self):
+            self.write(b"all of it?")
+
+    with connected(Answering) as (stream, peer):
+        peer.end()
+        assert peer.receive(10) == b"all of it?"
+        turns()
+        assert stream.names == ["connect", "end", "write"]
+        assert stream.connected
+
+
 @both_kinds
 def test_peer_that_goes_altogether_after_its_end(pair: Pair) -> None:
     """DESIGN §3: "A peer that is gone shows as a reset, a hang-up or a failed write"."""
@@ -1033,6 +1048,24 @@ def test_idle_timeout_changed_inside_the_hook() -> None:
         assert stream.names.count("idle_timeout") == 2
         engine.advance(50)
         assert stream.names.count("idle_timeout") == 2
+
+
+def test_idle_timeout_set_again_in_each_hook() -> None:
+    """It is one timeout, however often it is set; and none once it is None."""
+
+    class Resetting(Recorder):
+        def on_idle_timeout(self):
+            self.idle_timeout = 10
+
+    with manual_engine() as engine, connected(Resetting, engine=engine) as (stream, _):
+        stream.idle_timeout = 10
+        for count in range(1, 6):
+            engine.advance(10.5)
+            assert stream.names.count("idle_timeout") == count
+        stream.idle_timeout = None
+        assert engine.time_to_timer() is None
+        engine.advance(100)
+        assert stream.names.count("idle_timeout") == 5
 
 
 def test_idle_timeout_counts_from_the_connection() -> None:

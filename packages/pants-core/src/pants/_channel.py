@@ -35,11 +35,14 @@ class Channel:
         "_local_value",
         "_remote_value",
         "engine",
+        "hook_polls",
         "socket",
     )
 
     engine: Engine
     socket: Socket | None
+    #: Whether one of the channel's hooks is running, and polls the engine: the channel is left alone meanwhile.
+    hook_polls: bool
 
     def __init__(self, engine: Engine | None) -> None:
         if engine is None:
@@ -48,6 +51,7 @@ class Channel:
             raise TypeError(f"engine is a pants.engine.Engine, not {engine!r}")
         self.engine = engine
         self.socket = None
+        self.hook_polls = False
         self._has_closed = False
         self._attention_asked = False  # waiting in the engine's attention
         self._local_value: Any = UNSET

@@ -79,7 +79,7 @@ class SecureTransport(Transport):
         self._update_interest()
 
     def _handshake_overdue(self) -> None:
-        if self._hook_polls:  # one of the channel's hooks is running
+        if self.hook_polls:  # one of the channel's hooks is running
             self._cancel_stage_deadline = self.engine.defer(SUSPENDED_RETRY, self._handshake_overdue)
             return
         error = HandshakeTimeout(f"the TLS handshake took longer than {self.handshake_timeout} seconds")
@@ -101,16 +101,15 @@ class SecureTransport(Transport):
             self._cancel_stage_deadline = None
         was_connected = self.connected
         self.connected = True
-        self._update_reading()
-        self.call(self.on_ssl_handshake)
-        if self._closing_stage:
-            return
-        if was_connected:
-            self._watch_socket()
-        else:
-            self._open_up()
         self._read_recheck = True  # OpenSSL may have read data together with the end of the handshake
         self._attend_soon()
+        self._update_reading()
+        self._unopened = not was_connected
+        try:
+            self.call(self.on_ssl_handshake)
+        finally:
+            if was_connected and not self._closing_stage:
+                self._watch_socket()
 
     # --- Reading ------------------------------------------------------------------------------------------------
 

@@ -23,10 +23,6 @@ CHUNK_SIZE: Final = 65536
 TURN_SIZE: Final = 4 * 1024 * 1024
 
 
-# Pieces in a queue from which on it is made compact.
-MANY: Final = 64
-
-
 # What sendfile(2) says where it does not work for a file system or a kind of socket.
 _NO_SENDFILE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSOCK, errno.EBADF})
 
@@ -197,15 +193,6 @@ def clear(queue: list[Item]) -> None:
         if isinstance(item, FileSlice):
             item.close()
     queue.clear()
-
-
-def compact(queue: list[Item]) -> None:
-    """Join small pieces where there are many, so that they take little memory and are quickly counted."""
-    if len(queue) > MANY:
-        pieces, queue[:] = queue[:], []
-        while pieces:
-            _join(pieces)
-            queue.append(pieces.pop(0))
 
 
 def send_from(queue: list[Item], sock: Sending, *, secure: bool) -> None:

@@ -58,6 +58,8 @@ class Transport(StreamHooks):
         "_cancel_idle_check",
         "_closing_stage",
         "_connector",
+        "_counted_bytes",
+        "_counted_items",
         "_drain_untold",
         "_read_ended",
         "_failure_untold",
@@ -72,7 +74,6 @@ class Transport(StreamHooks):
         "_unsent",
         "_may_read",
         "_read_recheck",
-        "_hook_polls",
         "_tls_settings",
         "_tls_due",
         "_tls_wants",
@@ -122,16 +123,16 @@ class Transport(StreamHooks):
         self._send_blocked = False  # the kernel did not take all; it will tell when it takes more
         self._read_recheck = False  # what has been received may be handed out now
         self._drain_untold = False  # on_write() is owed, after a flush() by the user
+        self._counted_items = self._counted_bytes = 0  # of the queue, by on_high_water()'s check
         self._above_high_water = False  # on_high_water() has been called for what is queued
         self._closing_stage = ""  # "flush" and then "waiting": once the queue is empty; "abort": now
         self._unopened = False  # connected, and nothing done about it yet
-        self._hook_polls = False
 
     # --- Before the engine waits --------------------------------------------------------------------------------
 
     def _attend_channel(self) -> None:
-        if self._hook_polls:
-            self.engine.postpone(self._attend_channel)
+        if self.hook_polls:
+            self.engine.postpone(self, self._attend_channel)
             return
         self._attention_asked = False
         if self._has_closed:
@@ -148,11 +149,11 @@ class Transport(StreamHooks):
                 self.connected = False
                 self._cancel_own_timers()
                 return
-            if self._tls_settings is None or self._tls_due:
+            if self._tls_settings is None or self._tls_due or self.secure:
                 self._open_up()
             else:
                 self._start_handshake()
-        if self._drain_untold:
+        if self._drain_untold and not self._unsent:
             self._tell_drained()
         if self._may_read and self._read_recheck:
             self._read_recheck = False
@@ -175,13 +176,15 @@ class Transport(StreamHooks):
     def suspend(self) -> None:
         """A hook of this channel polls the engine: leave the channel alone, but for what is to be sent."""
         if self._unsent and not self._send_blocked and not self._handshaking:
-            self._send_unsent()
-        self._hook_polls = True
+            if self._send_unsent() and not self._unsent:
+                self._drain_untold = True
+                self._attend_soon()
+        self.hook_polls = True
         self._unwatch_socket()
 
     def resume(self) -> None:
         """The hook that polled goes on."""
-        self._hook_polls = False
+        self.hook_polls = False
         if not self._unopened and not self._has_closed:
             self._watch_socket()
 
@@ -189,7 +192,7 @@ class Transport(StreamHooks):
 
     def _watch_socket(self) -> None:
         """Have the engine watch the socket, with the handler for the channel's state."""
-        if self._hook_polls or self.socket is None:
+        if self.hook_polls or self.socket is None:
             return
         handler, events = self._socket_handler(), self._wanted_events()
         try:
@@ -288,19 +291,28 @@ class Transport(StreamHooks):
 
     def _on_read_end(self) -> None:
         """The peer has sent all that it will send."""
+        if self._read_recheck:
+            self._read_recheck = False
+            self._read_buffered()
+            if not self._may_read:
+                return  # the end is met again when reading goes on
         self._read_ended = True
-        if isinstance(self.close_error, ConnectionResetError):  # sending met the reset first, and took it for itself
+        if self.close_error is not None and not isinstance(self.close_error, BrokenPipeError):
+            # A reset, say: sending has met it first, and the kernel tells it once.
             self._connection_lost(self.close_error)
             return
         self._halt_reading()
-        self.call(self.on_end)
-        if self._closing_stage:
-            return
-        if self.close_error is not None:  # sending has failed as well, so there is nothing left to be done
-            self.close(flush=False)
-            return
-        self._update_reading()
-        if self._unsent and not self._send_blocked:
+        try:
+            self.call(self.on_end)
+        except BaseException:
+            self.close()  # nothing would, now
+            raise
+        finally:
+            if self.close_error is not None:  # sending has failed as well, so there is nothing left to be done
+                self.close(flush=False)
+            elif not self._closing_stage:
+                self._update_reading()
+        if self._unsent and not self._send_blocked and not self._closing_stage:
             self._flush_unsent()
 
     # --- Handing out --------------------------------------------------------------------------------------------
@@ -316,9 +328,9 @@ class Transport(StreamHooks):
                 self.on_read(data)
             else:
                 framer.feed(data)
-                framer.deliver_to(self)
+                self._deliver(framer)
         except Exception as exception:  # noqa: BLE001 - hooks are contained
-            self._read_failed(exception)
+            self.contain(exception)
         except BaseException:
             self._read_recheck = True
             self._attend_soon()  # as in call()
@@ -331,24 +343,26 @@ class Transport(StreamHooks):
         if self._read_framer is not None and self._read_framer.pending:
             self._hand_out(b"")
 
-    def _read_failed(self, exception: Exception) -> None:
+    def _deliver(self, framer: Framer) -> None:
+        """Hand out the frames that are complete. What on_read() raises costs its own frame only."""
+        while self._may_read:
+            try:
+                framer.deliver_to(self)
+                return
+            except Exception as exception:  # noqa: BLE001 - hooks are contained
+                self._deliver_failed(framer, exception)
+
+    def _deliver_failed(self, framer: Framer, exception: Exception) -> None:
         """Deal with what came out of on_read(), or of the framer."""
-        framer = self._read_framer
-        if framer is None:
-            self.contain(exception)
-            return
         rule = (framer.delimiter, framer.limit, framer.regex_search)
         if isinstance(exception, BufferOverflow):
             self.call(self.on_overflow_error, exception)
             exception.__traceback__ = None  # as in contain()
         else:
             self.contain(exception)
-        if self._closing_stage:
-            return
         stuck = isinstance(exception, (BufferOverflow, DelimiterError))
         if stuck and rule == (framer.delimiter, framer.limit, framer.regex_search):
             framer.clear()
-        self._look_again()
 
     def _look_again(self) -> None:
         """What is buffered may have become a frame."""
@@ -362,22 +376,27 @@ class Transport(StreamHooks):
         """Send, and call the hooks that go with it."""
         queue = self._unsent
         data = queue[0]
-        if len(queue) == 1 and data.__class__ is bytes and not self.secure:  # the common case, quickly
-            try:
-                sent = self.socket.send(data)  # type: ignore[union-attr]
-            except OSError:
-                self._flush_any_unsent()  # which meets the error again
-                return
-            if sent == len(data):
-                del queue[0]
-                self._last_traffic = self.engine.time
-                if self._send_blocked:
-                    self._send_blocked = False
-                    self._update_interest()
-                self._tell_drained()
-                return
+        if len(queue) > 1 or data.__class__ is not bytes or self.secure:
+            self._flush_any_unsent()
+            return
+        # The common case, quickly: one piece, which the kernel takes whole.
+        try:
+            sent = self.socket.send(data)  # type: ignore[union-attr]
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self._send_failed(error)
+            return
+        self._last_traffic = self.engine.time
+        if sent == len(data):
+            del queue[0]
+            if self._send_blocked:
+                self._note_blocked()
+            self._tell_drained()
+        else:
             queue[0] = memoryview(data)[sent:]
-        self._flush_any_unsent()
+            self._note_blocked()
+            self._check_high_water()
 
     def _flush_any_unsent(self) -> None:
         first = self._unsent[0]
@@ -411,11 +430,22 @@ class Transport(StreamHooks):
                 self._attend_soon()
 
     def _check_high_water(self) -> None:
-        if not self._above_high_water and self.high_water is not None and not self._closing_stage:
-            _send_queue.compact(self._unsent)
-            if _send_queue.queued_size(self._unsent) > self.high_water:
-                self._above_high_water = True
-                self.call(self.on_high_water)
+        if self._above_high_water or self.high_water is None or self._closing_stage:
+            return
+        # While nothing can be sent the queue only grows, so what has been counted need not be counted again.
+        self._counted_bytes += _send_queue.queued_size(self._unsent[self._counted_items :])
+        self._counted_items = len(self._unsent)
+        if self._counted_bytes > self.high_water:
+            self._above_high_water = True
+            self.call(self.on_high_water)
+
+    def _note_blocked(self) -> None:
+        """Something has been sent: find out anew whether the kernel has to tell when it takes more."""
+        self._counted_items = self._counted_bytes = 0
+        blocked = bool(self._unsent) and not isinstance(self._unsent[0], StartTLS)
+        if blocked is not self._send_blocked:
+            self._send_blocked = blocked
+            self._update_interest()
 
     def _send_unsent(self) -> bool:
         """Send what the kernel takes. Calls no hook.
@@ -435,10 +465,7 @@ class Transport(StreamHooks):
             self._send_failed(error)
             return False
         self._last_traffic = self.engine.time
-        blocked = bool(queue) and not isinstance(queue[0], StartTLS)
-        if blocked is not self._send_blocked:
-            self._send_blocked = blocked
-            self._update_interest()
+        self._note_blocked()
         return True
 
     def _send_failed(self, error: Exception) -> None:
@@ -472,9 +499,11 @@ class Transport(StreamHooks):
         """Tell a failure to its hook, and close the channel, whatever the hook did."""
         self._handshaking = False
         self.close_error = error.with_traceback(None)
-        if not self._closing_stage:
-            self.call(hook, self.close_error)
-        self.close(flush=False)
+        try:
+            if not self._closing_stage:
+                self.call(hook, self.close_error)
+        finally:
+            self.close(flush=False)
 
     def close(self, flush: bool = True) -> None:
         """Close the channel (manual: "Stream.close").

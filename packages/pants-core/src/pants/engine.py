@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
-from weakref import WeakSet
 
 from pants._pollers import ERROR, HANGUP, READ, WRITE, Epoll, Kqueue, Poller, Select, best_poller
 from pants._timers import Timer, Timers, check_callable, check_seconds
@@ -84,7 +83,7 @@ class Engine:
         self._loops = self._timers.loops
         self._handlers: dict[int, Handler] = {}
         self._attention: deque[Callable[[], object]] = deque()
-        self._postponed: list[Callable[[], object]] = []
+        self._postponed: list[tuple[Channel, Callable[[], object]]] = []
         self._thread_calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._batch: list[tuple[int, int]] = []
         # The channel one of whose hooks is running: what it writes is sent right after its event, and a nested poll()
@@ -92,7 +91,7 @@ class Engine:
         self.current: Channel | None = None
         self.lingering: dict[int, Linger] = {}
         # Channels that hold a socket which is not being watched: to be closed with the engine nevertheless.
-        self.dormant: WeakSet[Channel] = WeakSet()
+        self.dormant: set[Channel] = set()
         # The time of this turn, on the engine's clock, in seconds: for what need not be more exact than a turn.
         self.time = self._clock()
         self._turning = False
@@ -189,7 +188,7 @@ class Engine:
     def _turn(self, poll_timeout: float) -> None:
         # What is run before the wait may be what a hook is waiting for by polling, so then this turn does not wait.
         wait = poll_timeout
-        if self._callbacks or self._loops or self._thread_calls:
+        if self._callbacks or self._loops or self._thread_calls or self._postponed:
             wait = self._run_before_wait(wait)
         if self._attention:
             self._attend_all()
@@ -212,8 +211,7 @@ class Engine:
         if self._heap and self._heap[0][0] <= self.time:
             self._timers.run_due(self.time)
         if self._postponed:
-            self._attention.extend(self._postponed)
-            self._postponed.clear()
+            self._resume_postponed()
         if self._attention:
             self._attend_all()
 
@@ -226,6 +224,8 @@ class Engine:
             wait = 0.0
         if self._loops:
             self._timers.run_loops()
+        if self._postponed:
+            self._resume_postponed()
         return wait
 
     def _poll_nested(self, poll_timeout: float) -> None:
@@ -237,9 +237,11 @@ class Engine:
             if not self._interrupted:
                 self._turn(poll_timeout)
             if self._interrupted:
-                batch.clear()
                 raise KeyboardInterrupt
         finally:
+            # What is left of it is out of date: a descriptor may have a new owner. Pollers are level-triggered, so what
+            # still holds is reported again.
+            batch.clear()
             self._batch = batch
             self.current = channel
             if channel is not None:
@@ -384,7 +386,7 @@ class Engine:
 
     def time_to_timer(self) -> float | None:
         """Seconds until a timer is due, 0.0 if one is due now, None if none is scheduled; loops do not count."""
-        return 0.0 if self._attention else self._timers.next_in()
+        return 0.0 if self._attention or self._postponed else self._timers.next_in()
 
     def _wake(self) -> None:
         """Make the poller return, now or the next time."""
@@ -468,9 +470,17 @@ class Engine:
         if not self._turning:
             self._wake()
 
-    def postpone(self, function: Callable[[], object]) -> None:
-        """As `attend`, at the end of this turn or, where that is one of a hook that polls, of the turn around it."""
-        self._postponed.append(function)
+    def postpone(self, channel: Channel, function: Callable[[], object]) -> None:
+        """As `attend`, once the hook of that channel which polls at the moment has returned."""
+        self._postponed.append((channel, function))
+
+    def _resume_postponed(self) -> None:
+        postponed, self._postponed = self._postponed, []
+        for channel, function in postponed:
+            if channel.hook_polls:
+                self._postponed.append((channel, function))
+            else:
+                self._attention.append(function)
 
     def close(self) -> None:
         """Close the channels and give back all resources; pending timers are dropped. Closing again does nothing.

@@ -318,6 +318,10 @@ class Server(Channel):
             Whether to go on accepting.
         """
         if error.errno in _EXHAUSTED:
+            if self.engine.lingering:  # these have been answered; others wait
+                for linger in list(self.engine.lingering.values()):
+                    linger.abort()
+                return True
             log.warning("%r cannot accept connections, and tries again in %s s: %s", self, BACK_OFF, error)
             self.suspend()
             self.engine.dormant.add(self)

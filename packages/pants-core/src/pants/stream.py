@@ -186,8 +186,8 @@ class Stream(SecureTransport):
         self._begin_connected()
 
     def _on_connect_failed(self, error: ConnectError) -> None:
-        if self._hook_polls:  # one of the channel's hooks is running
-            self.engine.postpone(lambda: self._on_connect_failed(error))
+        if self.hook_polls:  # one of the channel's hooks is running
+            self.engine.postpone(self, lambda: self._on_connect_failed(error))
             return
         self._connector = self.socket = None
         self.engine.dormant.discard(self)
@@ -323,7 +323,8 @@ class Stream(SecureTransport):
     def pause_reading(self) -> None:
         """Call `on_read` no more, and let the peer's data wait in the kernel, until `resume_reading`.
 
-        The end of the peer's data is noticed only after that, a reset at once.
+        The end of the peer's data is noticed only after that. A reset, or a write that fails, closes the channel at
+        once; what has not been read then is lost.
         """
         self._reading_paused = True
         self._update_reading()
@@ -365,12 +366,13 @@ class Stream(SecureTransport):
         if left <= 0:
             self._last_traffic = self.engine.time
             left = self._idle_seconds
-            if self.connected and not self._hook_polls:
+            self._cancel_idle_check = None
+            if self.connected and not self.hook_polls:
                 self.call(self.on_idle_timeout)
                 if self._unsent:
                     self._attend_soon()
-            if self._closing_stage or self._idle_seconds is None:
-                return
+            if self._closing_stage or self._idle_seconds is None or self._cancel_idle_check is not None:
+                return  # the hook has set it anew
         self._cancel_idle_check = self.engine.defer(left, self._check_idle)
 
     # --- Writing ------------------------------------------------------------------------------------------------
@@ -427,9 +429,8 @@ class Stream(SecureTransport):
             raise self._not_connected("write_file")
         item = _send_queue.FileSlice(sfile, nbytes, offset)
         if item.size:
-            if not self._unsent and self.engine.current is not self:
-                self._attend_soon()
             self._unsent.append(item)
+            self._attend_soon()
         else:
             item.close()
         if flush:
@@ -461,15 +462,9 @@ class Stream(SecureTransport):
         """
         if not self.connected:
             raise self._not_connected("flush")
-        if (
-            self._unsent
-            and not self._send_blocked
-            and not self._handshaking
-            and self._send_unsent()
-            and not self._unsent
-        ):
-            self._drain_untold = True
-            self._attend_soon()
+        if self._unsent and not self._send_blocked and not self._handshaking and self._send_unsent():
+            self._drain_untold = not self._unsent
+            self._attend_soon()  # for on_write(), or on_high_water()
 
     @property
     def queued_bytes(self) -> int:

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import socket
+import stat
 import struct
 import termios
 import time
@@ -270,7 +271,8 @@ def descriptors() -> set[str]:
     found = set()
     for name in os.listdir("/dev/fd"):
         with contextlib.suppress(OSError):  # the descriptor that listed them
-            found.add(f"{name} {os.readlink(f'/dev/fd/{name}')}")
+            status = os.fstat(int(name))
+            found.add(f"{name} {stat.S_IFMT(status.st_mode):o} {status.st_dev} {status.st_ino}")
     return found
 
 

@@ -11,6 +11,7 @@ import resource
 import socket
 import subprocess
 import sys
+import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,6 +66,23 @@ class Watching(Server):
     @property
     def names(self) -> list[str]:
         return [event[0] for event in self.events]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path: that of a UNIX socket must not be longer than some 100 bytes."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def many_descriptors() -> Iterator[None]:
+    """Room for hundreds of connections, both ends of which are here."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < 4096:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4096 if hard < 0 else min(4096, hard), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def serves(server: Server, address: Any = None) -> bool:
@@ -415,9 +433,9 @@ def test_backlog() -> None:
 
 
 @pytest.mark.parametrize("form", [str, Path, lambda path: str(path).encode()], ids=["str", "PathLike", "bytes"])
-def test_unix_socket(form: Callable[[Path], Any], tmp_path: Path) -> None:
+def test_unix_socket(form: Callable[[Path], Any], folder: Path) -> None:
     """ "A single string is treated as a UNIX address." Issue 2: "the file goes at close"."""
-    path = tmp_path / "sock"
+    path = folder / "sock"
     server = Watching(Echo).listen(form(path))
     assert path.is_socket()
     assert os.fsencode(server.local_address) == os.fsencode(path)
@@ -448,8 +466,8 @@ def dead_socket(path: Path) -> None:
 
 
 @pytest.mark.parametrize("listened", [True, False])
-def test_file_of_a_dead_server_is_replaced(listened: bool, tmp_path: Path) -> None:
-    path = tmp_path / "sock"
+def test_file_of_a_dead_server_is_replaced(listened: bool, folder: Path) -> None:
+    path = folder / "sock"
     if listened:
         dead_socket(path)
     else:
@@ -460,8 +478,8 @@ def test_file_of_a_dead_server_is_replaced(listened: bool, tmp_path: Path) -> No
     assert serves(server, str(path))
 
 
-def test_living_server_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "sock"
+def test_living_server_is_left_alone(folder: Path) -> None:
+    path = folder / "sock"
     living = Server(Echo).listen(path)
     server = Watching(Echo)
     with pytest.raises(OSError, match="sock") as caught:
@@ -474,8 +492,8 @@ def test_living_server_is_left_alone(tmp_path: Path) -> None:
     assert serves(living, str(path))
 
 
-def test_living_server_with_a_full_backlog_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "sock"
+def test_living_server_with_a_full_backlog_is_left_alone(folder: Path) -> None:
+    path = folder / "sock"
     with socket.socket(socket.AF_UNIX) as living:
         living.bind(str(path))
         living.listen(0)
@@ -494,8 +512,8 @@ def test_living_server_with_a_full_backlog_is_left_alone(tmp_path: Path) -> None
     assert path.is_socket()
 
 
-def test_living_socket_of_another_type_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "sock"
+def test_living_socket_of_another_type_is_left_alone(folder: Path) -> None:
+    path = folder / "sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as living:
         living.bind(str(path))
         with pytest.raises(OSError):
@@ -504,8 +522,8 @@ def test_living_socket_of_another_type_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [Path.touch, Path.mkdir], ids=["file", "folder"])
-def test_what_is_no_socket_is_left_alone(make: Callable[[Path], None], tmp_path: Path) -> None:
-    path = tmp_path / "sock"
+def test_what_is_no_socket_is_left_alone(make: Callable[[Path], None], folder: Path) -> None:
+    path = folder / "sock"
     make(path)
     with pytest.raises(OSError, match="sock"):
         Server().listen(path)
@@ -513,9 +531,9 @@ def test_what_is_no_socket_is_left_alone(make: Callable[[Path], None], tmp_path:
     assert not path.is_socket()
 
 
-def test_file_of_a_successor_is_left_alone(tmp_path: Path) -> None:
+def test_file_of_a_successor_is_left_alone(folder: Path) -> None:
     """At close, the file goes only if it is still this server's."""
-    path = tmp_path / "sock"
+    path = folder / "sock"
     first = Server(Echo).listen(path)
     path.unlink()
     second = Server(Echo).listen(path)
@@ -527,8 +545,8 @@ def test_file_of_a_successor_is_left_alone(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_file_that_has_gone_already(tmp_path: Path) -> None:
-    path = tmp_path / "sock"
+def test_file_that_has_gone_already(folder: Path) -> None:
+    path = folder / "sock"
     server = Watching(Echo).listen(path)
     path.unlink()
     server.close()
@@ -536,23 +554,23 @@ def test_file_that_has_gone_already(tmp_path: Path) -> None:
     assert server.names == ["listen", "close"]
 
 
-def test_file_goes_when_the_engine_closes(tmp_path: Path) -> None:
-    path = tmp_path / "sock"
+def test_file_goes_when_the_engine_closes(folder: Path) -> None:
+    path = folder / "sock"
     engine = Engine()
     Server(Echo, engine=engine).listen(path)
     engine.close()
     assert not path.exists()
 
 
-def test_file_goes_though_the_process_has_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_goes_though_the_process_has_moved(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A relative path is meant as of the call: a daemon moves to another folder afterwards."""
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path)
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder)
     server = Server(Echo).listen("sock")
-    assert (tmp_path / "sock").is_socket()
-    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert (folder / "sock").is_socket()
+    monkeypatch.chdir(folder / "elsewhere")
     server.close()
-    assert not (tmp_path / "sock").exists()
+    assert not (folder / "sock").exists()
 
 
 @pytest.mark.parametrize("path", ["/no/such/folder/sock", "/" + "x" * 200])
@@ -658,13 +676,13 @@ Engine.instance().start()
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX])
-def test_socket_from_another_process(family: int, tmp_path: Path) -> None:
+def test_socket_from_another_process(family: int, folder: Path) -> None:
     """Issue 2: "existing sockets (so systemd socket activation works)": inherited, listening, known by its number."""
     with socket.socket(family) as listener:
         addresses: dict[int, Any] = {
             socket.AF_INET: ANY,
             socket.AF_INET6: ("::1", 0),
-            socket.AF_UNIX: str(tmp_path / "sock"),
+            socket.AF_UNIX: str(folder / "sock"),
         }
         listener.bind(addresses[family])
         listener.listen()
@@ -696,8 +714,9 @@ def test_two_servers_on_one_port() -> None:
     assert one.local_address == other.local_address
     clients = [socket.create_connection(one.local_address) for _ in range(64)]
     run_until(lambda: len(one.channels) + len(other.channels) == 64)
-    assert one.channels
-    assert other.channels
+    if sys.platform.startswith("linux"):  # others give all to one of them
+        assert one.channels
+        assert other.channels
     for client in clients:
         client.close()
     one.close()
@@ -1184,7 +1203,7 @@ def test_out_of_descriptors(few_descriptors: Callable[[int], None], expect_log: 
 
 
 def test_closing_while_out_of_descriptors(
-    few_descriptors: Callable[[int], None], expect_log: ExpectedLog, tmp_path: Path
+    few_descriptors: Callable[[int], None], expect_log: ExpectedLog, folder: Path
 ) -> None:
     expect_log("(?i)too many open files")
     with manual_engine() as engine:
@@ -1363,12 +1382,12 @@ def test_a_closed_server_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize("listening", [True, False])
-def test_closing_the_engine_closes_its_servers(listening: bool, tmp_path: Path) -> None:
+def test_closing_the_engine_closes_its_servers(listening: bool, folder: Path) -> None:
     """Engine.close: "Each channel is closed [...]; its ``on_close()`` is called before this returns"."""
     before = descriptors()
     engine = Engine()
     sock = socket.socket(socket.AF_UNIX)
-    sock.bind(str(tmp_path / "given"))
+    sock.bind(str(folder / "given"))
     server = Watching(Echo, engine=engine, socket=sock)
     if listening:
         server.listen()
@@ -1379,23 +1398,23 @@ def test_closing_the_engine_closes_its_servers(listening: bool, tmp_path: Path) 
 
 
 def test_closing_the_engine_while_out_of_descriptors(
-    few_descriptors: Callable[[int], None], expect_log: ExpectedLog, tmp_path: Path
+    few_descriptors: Callable[[int], None], expect_log: ExpectedLog, folder: Path
 ) -> None:
     expect_log("(?i)too many open files")
     engine = Engine()
-    server = Watching(Echo, engine=engine).listen(tmp_path / "sock")
+    server = Watching(Echo, engine=engine).listen(folder / "sock")
     with socket.socket(socket.AF_UNIX) as client:
         few_descriptors(0)
-        client.connect(str(tmp_path / "sock"))
+        client.connect(str(folder / "sock"))
         turns(3, engine)
         assert len(expect_log.lines) == 1
         engine.close()
     assert server.names == ["listen", "close"]
-    assert not (tmp_path / "sock").exists()
+    assert not (folder / "sock").exists()
 
 
-def test_unix_clients_have_an_address_that_is_empty(tmp_path: Path) -> None:
-    server = Server(Echo).listen(tmp_path / "sock")
+def test_unix_clients_have_an_address_that_is_empty(folder: Path) -> None:
+    server = Server(Echo).listen(folder / "sock")
     with client_of(server):
         run_until(lambda: server.channels)
         [channel] = server.channels.values()

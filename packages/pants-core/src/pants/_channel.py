@@ -35,23 +35,25 @@ class Channel:
         "_local_value",
         "_remote_value",
         "engine",
-        "hook_polls",
+        "_hook_polls",
         "socket",
     )
 
     engine: Engine
     socket: Socket | None
     #: Whether one of the channel's hooks is running, and polls the engine: the channel is left alone meanwhile.
-    hook_polls: bool
+    _hook_polls: bool
 
     def __init__(self, engine: Engine | None) -> None:
         if engine is None:
             engine = Engine.instance()
         elif not isinstance(engine, Engine):
             raise TypeError(f"engine is a pants.engine.Engine, not {engine!r}")
+        if engine.closed:
+            raise RuntimeError(f"{engine!r} takes no channels any more; make a new engine")
         self.engine = engine
         self.socket = None
-        self.hook_polls = False
+        self._hook_polls = False
         self._has_closed = False
         self._attention_asked = False  # waiting in the engine's attention
         self._local_value: Any = UNSET
@@ -133,7 +135,8 @@ class Channel:
     def on_error(self, exception: Exception) -> None:
         """Called with an exception for which there is no hook of its own, one raised in a hook among them.
 
-        By default, logs the exception and closes the channel (manual: "on_error").
+        By default, logs the exception and closes the channel (manual: "on_error"). The exception's traceback is there
+        during the call only: kept longer it would keep the channel alive.
         """
         self._log_and_close("An error", exception)
 
@@ -141,7 +144,7 @@ class Channel:
         log.error("%s on %r: %s", what, self, exception, exc_info=exception)
         self.close()
 
-    def call(self, hook: Callable[..., object], *args: Any) -> None:
+    def _call_hook(self, hook: Callable[..., object], *args: Any) -> None:
         """Run a hook of this channel; what it raises goes to `on_error`."""
         engine = self.engine
         outer = engine.current
@@ -149,14 +152,14 @@ class Channel:
         try:
             hook(*args)
         except Exception as exception:  # noqa: BLE001 - hooks are contained
-            self.contain(exception)
+            self._contain(exception)
         except BaseException:
             self._attend_soon()  # the engine may be started again; then what the hook left undone is gone on with
             raise
         finally:
             engine.current = outer
 
-    def contain(self, exception: Exception) -> None:
+    def _contain(self, exception: Exception) -> None:
         """Pass an exception that left a hook to `on_error`."""
         try:
             self.on_error(exception)
@@ -183,12 +186,12 @@ class Channel:
     def _attend_channel(self) -> None:
         raise NotImplementedError
 
-    def suspend(self) -> None:
+    def _suspend(self) -> None:
         """Be left alone: one of the hooks is running, and it polls."""
 
-    def resume(self) -> None:
+    def _resume(self) -> None:
         """The hook that polled is going on."""
 
-    def abort(self) -> None:
+    def _abort(self) -> None:
         """Close without sending what is queued; the engine is closing."""
         self.close()

@@ -147,7 +147,6 @@ class Connector:
         except OSError as error:
             self._note(error, address)
             return False
-        sock.setblocking(False)
         return self._try(sock, address)
 
     def _try(self, sock: socket.socket, address: Any) -> bool:
@@ -158,6 +157,7 @@ class Connector:
         """
         fd = sock.fileno()
         try:
+            sock.setblocking(False)
             code = sock.connect_ex(address)
             if code in (0, errno.EINPROGRESS, errno.EINTR):
                 self._engine.watch(fd, WRITE, lambda _events: self._answered(fd))
@@ -167,7 +167,7 @@ class Connector:
                 raise OSError(code, os.strerror(code))
         except OSError as error:
             sock.close()
-            if error.errno is None:  # Python's own word for a UNIX path that is too long
+            if error.errno is None and self._address.is_unix:  # Python's own word for a UNIX path that is too long
                 error = OSError(errno.ENAMETOOLONG, str(error))
             self._note(error, address)
             return False

@@ -35,7 +35,7 @@ class Linger:
         self._left = LINGER_BYTES
         others = engine.lingering
         if len(others) >= LINGER_SOCKETS:
-            next(iter(others.values())).abort()  # the oldest
+            next(iter(others.values()))._abort()  # the oldest
         try:
             sock.shutdown(socket.SHUT_WR)
             engine.watch(sock.fileno(), READ, self._on_events)
@@ -43,7 +43,7 @@ class Linger:
             sock.close()
             return
         others[sock.fileno()] = self
-        self._cancel = engine.defer(LINGER_TIME, self.abort)
+        self._cancel = engine.defer(LINGER_TIME, self._abort)
 
     def _on_events(self, _events: int) -> None:
         try:
@@ -54,9 +54,9 @@ class Linger:
             data = b""
         self._left -= len(data)
         if not data or self._left <= 0:
-            self.abort()
+            self._abort()
 
-    def abort(self) -> None:
+    def _abort(self) -> None:
         """Close the socket now."""
         fd = self._sock.fileno()
         if fd >= 0:

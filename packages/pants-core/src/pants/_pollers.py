@@ -9,6 +9,7 @@ it; it drops what is left of a batch when it is interrupted.
 
 from __future__ import annotations
 
+import errno
 import math
 import select
 from typing import Any, Final, Protocol, runtime_checkable
@@ -186,7 +187,8 @@ class Select:
             OSError: ``fd`` is beyond what select can watch.
         """
         if fd >= self.LIMIT:
-            raise OSError(f"select cannot watch descriptor {fd}: it ends at {self.LIMIT - 1}; use epoll or kqueue")
+            reason = f"select cannot watch descriptor {fd}: it ends at {self.LIMIT - 1}; use epoll or kqueue"
+            raise OSError(errno.EMFILE, reason)
         self.modify(fd, events)
 
     def modify(self, fd: int, events: int) -> None:

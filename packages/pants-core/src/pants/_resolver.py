@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import queue
 import socket
 import threading
@@ -121,3 +122,12 @@ class _Threads:
 
 
 _threads = _Threads()
+
+
+def _start_anew() -> None:
+    """A forked child has none of its parent's threads, whatever was counted."""
+    global _threads
+    _threads = _Threads()
+
+
+os.register_at_fork(after_in_child=_start_anew)

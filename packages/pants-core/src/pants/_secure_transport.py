@@ -49,7 +49,7 @@ class SecureTransport(Transport):
                 self.socket = self._tls_settings.wrap(self.socket, self._tls_host)
         except (OSError, ValueError) as error:
             if self.server is not None:
-                self.server.forget(fd, self)
+                self.server._forget(fd, self)
             self._fail_by(self.on_ssl_error, error)
             return
         self._handshaking = True
@@ -79,7 +79,7 @@ class SecureTransport(Transport):
         self._update_interest()
 
     def _handshake_overdue(self) -> None:
-        if self.hook_polls:  # one of the channel's hooks is running
+        if self._hook_polls:  # one of the channel's hooks is running
             self._cancel_stage_deadline = self.engine.defer(SUSPENDED_RETRY, self._handshake_overdue)
             return
         error = HandshakeTimeout(f"the TLS handshake took longer than {self.handshake_timeout} seconds")
@@ -104,9 +104,9 @@ class SecureTransport(Transport):
         self._read_recheck = True  # OpenSSL may have read data together with the end of the handshake
         self._attend_soon()
         self._update_reading()
-        self._unopened = not was_connected
+        self._unopened = "" if was_connected else "by us"
         try:
-            self.call(self.on_ssl_handshake)
+            self._call_hook(self.on_ssl_handshake)
         finally:
             if was_connected and not self._closing_stage:
                 self._watch_socket()

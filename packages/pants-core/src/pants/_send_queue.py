@@ -13,7 +13,7 @@ import stat
 import sys
 from typing import Any, Final, Protocol
 
-from pants.errors import FileShrunk
+from pants.errors import FileFailed, FileShrunk
 
 # Small pieces are joined up to this size, so that a burst of them costs one system call and one segment.
 JOIN_SIZE: Final = 65536
@@ -227,10 +227,10 @@ def _send_file(queue: list[Item], item: FileSlice, sock: Sending, kernel_files: 
         if item.size:
             taken = item.send_to(sock) if kernel_files else None
             if taken is None:
-                queue.insert(0, item.read())
+                queue.insert(0, _read_from(item))
             else:
                 sent = taken
-    except (FileShrunk, TypeError):
+    except (FileFailed, FileShrunk):
         item.size = 0
         raise
     finally:
@@ -238,6 +238,16 @@ def _send_file(queue: list[Item], item: FileSlice, sock: Sending, kernel_files: 
             queue.remove(item)
             item.close()
     return sent
+
+
+def _read_from(item: FileSlice) -> bytes:
+    """Read from a file; whatever is wrong with the file is not to be taken for the connection's trouble."""
+    try:
+        return item.read()
+    except FileShrunk:
+        raise
+    except Exception as error:
+        raise FileFailed(f"a file could not be read while it was being sent: {error!r}") from error
 
 
 def _send_bytes(queue: list[Item], sock: Sending, most: int) -> int:

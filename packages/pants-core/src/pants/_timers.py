@@ -28,7 +28,7 @@ _SMALL_HEAP = 64
 def check_callable(function: object) -> None:
     """Raise the TypeError of every method that takes a function to call later."""
     if not callable(function):
-        raise TypeError(f"a timer needs a callable, not {function!r}; pass the function itself, uncalled")
+        raise TypeError(f"a callable is needed, not {function!r}; pass the function itself, uncalled")
 
 
 def check_seconds(value: float, name: str, *, zero: bool) -> None:
@@ -36,7 +36,7 @@ def check_seconds(value: float, name: str, *, zero: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} is a number of seconds, not {value!r}")
     if not 0 <= value <= LONGEST or (value == 0 and not zero):
-        limit = "0 or more" if zero else "above 0 (loop() runs on every turn)"
+        limit = "0 or more" if zero else "above 0"
         raise ValueError(f"{name} is a finite number of seconds, {limit}, not {value!r}")
 
 

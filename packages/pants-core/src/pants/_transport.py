@@ -13,6 +13,7 @@ user calls:
 from __future__ import annotations
 
 import errno
+import os
 import ssl
 from collections.abc import Callable
 from socket import SO_ERROR, SOL_SOCKET
@@ -37,6 +38,9 @@ RECV_SIZE: Final = 65536
 # Values of Transport._watched_events where the engine does not watch the socket.
 UNWATCHED: Final = -1
 HUNG_UP: Final = -2  # the peer has gone while reading was paused
+
+# Class attributes that subclasses may set: numbers, or None.
+_NUMBERS: Final = ("connect_timeout", "handshake_timeout", "close_timeout", "high_water")
 
 # An error that is none of the programmer's making: connections do end like this.
 _GONE: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENOTCONN})
@@ -85,8 +89,8 @@ class Transport(StreamHooks):
 
     #: Seconds until a TLS handshake fails with `pants.errors.HandshakeTimeout`; or None.
     handshake_timeout: float | None = 30.0
-    #: Seconds for which a channel that is closing waits for a peer that takes nothing of what is left to send.
-    close_timeout: float = 30.0
+    #: Seconds for which a channel that is closing waits for a peer that takes nothing of what is left to send; or None.
+    close_timeout: float | None = 30.0
     #: The number of unsent bytes beyond which `on_high_water` is called; or None.
     high_water: int | None = 1024 * 1024
 
@@ -98,6 +102,13 @@ class Transport(StreamHooks):
     secure: bool
     #: The exception that ended the connection (a reset, say), or None where it was closed in order.
     close_error: Exception | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in _NUMBERS:
+            value = getattr(cls, name, None)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
+                raise TypeError(f"{cls.__name__}.{name} is a number above 0 or None, not {value!r}")
 
     def __init__(self, engine: Engine | None, server: Server | None) -> None:
         super().__init__(engine)
@@ -126,12 +137,12 @@ class Transport(StreamHooks):
         self._counted_items = self._counted_bytes = 0  # of the queue, by on_high_water()'s check
         self._above_high_water = False  # on_high_water() has been called for what is queued
         self._closing_stage = ""  # "flush" and then "waiting": once the queue is empty; "abort": now
-        self._unopened = False  # connected, and nothing done about it yet
+        self._unopened = ""  # connected ("by us"; or "before": a socket that was given), and nothing done about it yet
 
     # --- Before the engine waits --------------------------------------------------------------------------------
 
     def _attend_channel(self) -> None:
-        if self.hook_polls:
+        if self._hook_polls:
             self.engine.postpone(self, self._attend_channel)
             return
         self._attention_asked = False
@@ -143,11 +154,12 @@ class Transport(StreamHooks):
             self._close_step()
             return
         if self._unopened:
-            self._unopened = False
+            self._unopened = ""
             if self.fileno() < 0:  # closed by the server, for the constructor of a subclass has failed
                 self._has_closed = True
                 self.connected = False
                 self._cancel_own_timers()
+                _send_queue.clear(self._unsent)
                 return
             if self._tls_settings is None or self._tls_due or self.secure:
                 self._open_up()
@@ -168,23 +180,35 @@ class Transport(StreamHooks):
         self.connected = True
         self._update_reading()
         try:
-            self.call(self.on_connect)
+            self._call_hook(self.on_connect)
         finally:
             if not self._closing_stage:
                 self._watch_socket()
 
-    def suspend(self) -> None:
+    def _suspend(self) -> None:
         """A hook of this channel polls the engine: leave the channel alone, but for what is to be sent."""
-        if self._unsent and not self._send_blocked and not self._handshaking:
-            if self._send_unsent() and not self._unsent:
-                self._drain_untold = True
-                self._attend_soon()
-        self.hook_polls = True
+        self._hook_polls = True
         self._unwatch_socket()
+        if self._unsent and not self._handshaking:
+            self._send_while_hook_polls(0)
 
-    def resume(self) -> None:
+    def _send_while_hook_polls(self, _events: int) -> None:
+        self._send_unsent()
+        if not self._unsent:
+            self._drain_untold = True
+            self._attend_soon()
+        if self.socket is None or self._send_blocked is (self._watched_events >= 0):
+            return
+        if self._send_blocked:
+            self.engine.watch(self.socket.fileno(), WRITE, self._send_while_hook_polls)
+            self._watched_events = WRITE
+        else:
+            self._unwatch_socket()
+
+    def _resume(self) -> None:
         """The hook that polled goes on."""
-        self.hook_polls = False
+        self._unwatch_socket()
+        self._hook_polls = False
         if not self._unopened and not self._has_closed:
             self._watch_socket()
 
@@ -192,7 +216,7 @@ class Transport(StreamHooks):
 
     def _watch_socket(self) -> None:
         """Have the engine watch the socket, with the handler for the channel's state."""
-        if self.hook_polls or self.socket is None:
+        if self._hook_polls or self.socket is None:
             return
         handler, events = self._socket_handler(), self._wanted_events()
         try:
@@ -275,7 +299,7 @@ class Transport(StreamHooks):
             return
         code = self.socket.getsockopt(SOL_SOCKET, SO_ERROR)
         if code:
-            self._connection_lost(OSError(code, errno.errorcode.get(code, str(code))))
+            self._broken(OSError(code, os.strerror(code)))
         elif self._closing_stage or self._read_ended:
             self._connection_lost(ConnectionResetError(errno.ECONNRESET, "the peer has gone"))
         else:
@@ -303,7 +327,7 @@ class Transport(StreamHooks):
             return
         self._halt_reading()
         try:
-            self.call(self.on_end)
+            self._call_hook(self.on_end)
         except BaseException:
             self.close()  # nothing would, now
             raise
@@ -330,10 +354,10 @@ class Transport(StreamHooks):
                 framer.feed(data)
                 self._deliver(framer)
         except Exception as exception:  # noqa: BLE001 - hooks are contained
-            self.contain(exception)
+            self._contain(exception)
         except BaseException:
             self._read_recheck = True
-            self._attend_soon()  # as in call()
+            self._attend_soon()  # as in _call_hook()
             raise
         finally:
             engine.current = None
@@ -345,24 +369,27 @@ class Transport(StreamHooks):
 
     def _deliver(self, framer: Framer) -> None:
         """Hand out the frames that are complete. What on_read() raises costs its own frame only."""
+        stuck_at = -1
         while self._may_read:
             try:
                 framer.deliver_to(self)
                 return
+            except (BufferOverflow, DelimiterError) as exception:
+                rule = (framer.delimiter, framer.limit, framer.regex_search)
+                self._tell_stuck(exception)
+                # The hook may have set another rule; but only so often as frames come of it.
+                if stuck_at == framer.pending or rule == (framer.delimiter, framer.limit, framer.regex_search):
+                    framer.clear()
+                stuck_at = framer.pending
             except Exception as exception:  # noqa: BLE001 - hooks are contained
-                self._deliver_failed(framer, exception)
+                self._contain(exception)
 
-    def _deliver_failed(self, framer: Framer, exception: Exception) -> None:
-        """Deal with what came out of on_read(), or of the framer."""
-        rule = (framer.delimiter, framer.limit, framer.regex_search)
+    def _tell_stuck(self, exception: BufferOverflow | DelimiterError) -> None:
         if isinstance(exception, BufferOverflow):
-            self.call(self.on_overflow_error, exception)
-            exception.__traceback__ = None  # as in contain()
+            self._call_hook(self.on_overflow_error, exception)
+            exception.__traceback__ = None  # as in _contain()
         else:
-            self.contain(exception)
-        stuck = isinstance(exception, (BufferOverflow, DelimiterError))
-        if stuck and rule == (framer.delimiter, framer.limit, framer.regex_search):
-            framer.clear()
+            self._contain(exception)
 
     def _look_again(self) -> None:
         """What is buffered may have become a frame."""
@@ -422,7 +449,7 @@ class Transport(StreamHooks):
         try:
             self.on_write()
         except Exception as exception:  # noqa: BLE001 - hooks are contained
-            self.contain(exception)
+            self._contain(exception)
         finally:
             engine.current = None
             if self._unsent:
@@ -437,7 +464,7 @@ class Transport(StreamHooks):
         self._counted_items = len(self._unsent)
         if self._counted_bytes > self.high_water:
             self._above_high_water = True
-            self.call(self.on_high_water)
+            self._call_hook(self.on_high_water)
 
     def _note_blocked(self) -> None:
         """Something has been sent: find out anew whether the kernel has to tell when it takes more."""
@@ -471,12 +498,7 @@ class Transport(StreamHooks):
     def _send_failed(self, error: Exception) -> None:
         _send_queue.clear(self._unsent)
         self._send_blocked = False
-        if self._may_read and _is_gone(error):
-            # What the peer sent before it went is still to be read; then reading will fail, or end.
-            self.close_error = error.with_traceback(None)
-            self._update_interest()
-        else:
-            self._connection_lost(error)
+        self._broken(error)
 
     # --- Failing and closing ------------------------------------------------------------------------------------
 
@@ -491,6 +513,19 @@ class Transport(StreamHooks):
             self._update_reading()
             self._attend_soon()
 
+    def _broken(self, error: Exception) -> None:
+        """The connection has turned out to be dead, by other means than reading."""
+        if self.connected and not self._read_ended and not self._tls_due and _is_gone(error):
+            # What the peer sent before it went, and the kernel acknowledged, is handed out first, also where reading is
+            # paused: nobody will resume a channel that he is told has closed. Then reading fails, or ends.
+            self.close_error = error.with_traceback(None)
+            self._reading_paused = False
+            self._read_recheck = True
+            self._update_reading()
+            self._attend_soon()
+        else:
+            self._connection_lost(error)
+
     def _tell_failure(self, error: Exception) -> None:
         self._failure_untold = None
         self._fail_by(self.on_ssl_error if isinstance(error, ssl.SSLError) else self.on_error, error)
@@ -501,7 +536,7 @@ class Transport(StreamHooks):
         self.close_error = error.with_traceback(None)
         try:
             if not self._closing_stage:
-                self.call(hook, self.close_error)
+                self._call_hook(hook, self.close_error)
         finally:
             self.close(flush=False)
 
@@ -523,14 +558,18 @@ class Transport(StreamHooks):
             self._halt_reading()
         if not flush:
             self._closing_stage = "abort"
+            _send_queue.clear(self._unsent)
+            self._send_blocked = False
         self._attend_soon()
 
-    def abort(self) -> None:
+    def _abort(self) -> None:
         """Close at once: the same as ``close(flush=False)``."""
         self.close(flush=False)
 
     def _close_step(self) -> None:
         """Go on closing: send what is left, or finish."""
+        if self._unsent and all(isinstance(item, StartTLS) for item in self._unsent):
+            self._unsent.clear()  # nothing waits for the handshake
         if self._closing_stage != "abort" and self._unsent:
             if not self._send_blocked and not self._handshaking:
                 self._flush_unsent()
@@ -544,8 +583,10 @@ class Transport(StreamHooks):
             self._closing_stage = "waiting"
             if self._cancel_stage_deadline is not None:  # of a handshake
                 self._cancel_stage_deadline()
+            self._cancel_stage_deadline = None
             self._last_traffic = self.engine.time
-            self._cancel_stage_deadline = self.engine.defer(self.close_timeout, self._close_overdue)
+            if self.close_timeout is not None:
+                self._cancel_stage_deadline = self.engine.defer(self.close_timeout, self._close_overdue)
         if self._watched_events < 0:
             self._watch_socket()
         else:
@@ -553,6 +594,7 @@ class Transport(StreamHooks):
 
     def _close_overdue(self) -> None:
         """The time to close is over, unless some bytes have gone meanwhile."""
+        assert self.close_timeout is not None
         left = self._last_traffic + self.close_timeout - self.engine.time
         if left > 0:
             self._cancel_stage_deadline = self.engine.defer(left, self._close_overdue)
@@ -575,7 +617,7 @@ class Transport(StreamHooks):
             self._unwatch_socket()
             self.socket = None
             if self.server is not None:
-                self.server.forget(sock.fileno(), self)
+                self.server._forget(sock.fileno(), self)
             self._release_socket(sock)
         self._call_on_close()
 

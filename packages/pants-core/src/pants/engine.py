@@ -40,7 +40,7 @@ SignalHandler = Callable[[int, FrameType | None], Any] | int | None
 class Closable(Protocol):
     """What owns a watched descriptor and ends with the engine."""
 
-    def abort(self) -> None:
+    def _abort(self) -> None:
         """Close at once."""
 
 
@@ -141,7 +141,7 @@ class Engine:
         if self._started or self._turning:
             raise RuntimeError("The engine is running already; to wait inside a hook, call poll() repeatedly")
         self._started = True
-        self._stopped = False
+        self._stopped = self._interrupted = False
         try:
             with self._listening_to_signals():
                 self._turning = True
@@ -175,7 +175,7 @@ class Engine:
         """
         poll_timeout = _checked_timeout(poll_timeout)
         self._check_open()
-        if self._turning:
+        if self._turning or self.current is not None:
             self._poll_nested(poll_timeout)
             return
         self._turning = True
@@ -229,9 +229,10 @@ class Engine:
         return wait
 
     def _poll_nested(self, poll_timeout: float) -> None:
-        channel, batch = self.current, self._batch
+        channel, batch, turning = self.current, self._batch, self._turning
+        self._turning = True
         if channel is not None:
-            channel.suspend()
+            channel._suspend()
         self.current = None
         try:
             if not self._interrupted:
@@ -243,9 +244,10 @@ class Engine:
             # still holds is reported again.
             batch.clear()
             self._batch = batch
+            self._turning = turning
             self.current = channel
             if channel is not None:
-                channel.resume()
+                channel._resume()
 
     def _attend_all(self) -> None:
         # Only what was left so far: what is added meanwhile waits for the next turn, or two channels that write to
@@ -266,6 +268,7 @@ class Engine:
         Raises:
             TypeError: ``function`` is not callable.
         """
+        self._check_open()
         timer = self._timers.callback(function, args, kwargs)
         if not self._turning:
             self._wake()
@@ -282,6 +285,7 @@ class Engine:
         Raises:
             TypeError: ``function`` is not callable.
         """
+        self._check_open()
         timer = self._timers.loop(function, args, kwargs)
         if not self._turning:
             self._wake()
@@ -300,6 +304,8 @@ class Engine:
             TypeError: ``function`` is not callable, or ``delay`` is not a number.
             ValueError: ``delay`` is negative or not finite.
         """
+        if self._closed:
+            self._check_open()
         timer = self._timers.defer(delay, function, args, kwargs)
         if not self._turning:
             self._wake()
@@ -321,6 +327,7 @@ class Engine:
             TypeError: ``function`` is not callable, or ``interval`` is not a number.
             ValueError: ``interval`` is not above 0, or not finite.
         """
+        self._check_open()
         timer = self._timers.cycle(interval, function, args, kwargs)
         if not self._turning:
             self._wake()
@@ -360,10 +367,12 @@ class Engine:
         self._check_open()
 
         def arrived(_signum: int, _frame: FrameType | None) -> None:
-            if not self._closed:
+            if not self._closed and arrived in handlers:
                 self.call_from_thread(function, *args)
 
         previous = signal.signal(signum, arrived)
+        if previous == self._on_interrupt:  # of a start() that may be over when it is put back
+            previous = signal.default_int_handler
         handlers = self._signals.setdefault(signum, [previous])
         handlers.append(arrived)
 
@@ -374,6 +383,11 @@ class Engine:
                     signal.signal(signum, handlers[-1])
 
         return cancel
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._closed
 
     def fileno(self) -> int | None:
         """A descriptor that turns readable when `poll` has events to pass on, for another loop to watch.
@@ -449,6 +463,7 @@ class Engine:
         Raises:
             OSError: The poller cannot watch it.
         """
+        self._check_open()
         self._poller.add(fd, events)
         self._handlers[fd] = handler
 
@@ -477,7 +492,7 @@ class Engine:
     def _resume_postponed(self) -> None:
         postponed, self._postponed = self._postponed, []
         for channel, function in postponed:
-            if channel.hook_polls:
+            if channel._hook_polls:
                 self._postponed.append((channel, function))
             else:
                 self._attention.append(function)
@@ -500,7 +515,7 @@ class Engine:
                 owners = [getattr(handler, "__self__", None) for handler in self._handlers.values()]
                 for owner in (*owners, *self.dormant):
                     if isinstance(owner, Closable):
-                        owner.abort()
+                        owner._abort()
                 if not self._attention:
                     break
                 self._attend_all()

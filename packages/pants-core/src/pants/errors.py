@@ -7,6 +7,7 @@
         ResolveError          ... because the name could not be resolved
         ConnectTimeout        ... because nothing answered in time
       HandshakeTimeout        a TLS handshake did not end in time
+      FileFailed              a file given to ``write_file`` could not be read
       FileShrunk              a file given to ``write_file`` ended before the promised size
 
 Wrong arguments raise the built-in ``TypeError`` and ``ValueError``; a call that does not fit the channel's state
@@ -20,6 +21,7 @@ __all__ = [
     "ConnectError",
     "ConnectTimeout",
     "DelimiterError",
+    "FileFailed",
     "FileShrunk",
     "HandshakeTimeout",
     "PantsError",
@@ -64,6 +66,10 @@ class ConnectTimeout(ConnectError):
 
 class HandshakeTimeout(PantsError):
     """A TLS handshake took longer than ``handshake_timeout`` seconds."""
+
+
+class FileFailed(PantsError):
+    """A file given to ``write_file`` could not be read; ``__cause__`` is what its ``read`` raised."""
 
 
 class FileShrunk(PantsError):

@@ -187,7 +187,7 @@ class Server(Channel):
             raise
         self.listening = True
         self.engine.dormant.discard(self)
-        self.call(self.on_listen)
+        self._call_hook(self.on_listen)
         return self
 
     def _listening_sockets(self) -> list[Socket]:
@@ -320,15 +320,15 @@ class Server(Channel):
         if error.errno in _EXHAUSTED:
             if self.engine.lingering:  # these have been answered; others wait
                 for linger in list(self.engine.lingering.values()):
-                    linger.abort()
+                    linger._abort()
                 return True
             log.warning("%r cannot accept connections, and tries again in %s s: %s", self, BACK_OFF, error)
-            self.suspend()
+            self._suspend()
             self.engine.dormant.add(self)
             self._cancel_back_off = self.engine.defer(BACK_OFF, self._accept_again)
             return False
         if error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP):
-            self.call(self.on_error, error)
+            self._call_hook(self.on_error, error)
             return False
         # Whatever else it is, it is about that connection (accept(2), "Error handling"): the client has gone already.
         return True
@@ -336,14 +336,14 @@ class Server(Channel):
     def _accept_again(self) -> None:
         self._cancel_back_off = None
         self.engine.dormant.discard(self)
-        self.resume()
+        self._resume()
 
-    def suspend(self) -> None:
+    def _suspend(self) -> None:
         """Accept nothing: a hook of this channel polls the engine."""
         for sock in self._listening_sockets():
             self.engine.unwatch(sock.fileno())
 
-    def resume(self) -> None:
+    def _resume(self) -> None:
         """Accept again."""
         if self._cancel_back_off is None:
             for sock in self._listening_sockets():
@@ -355,7 +355,7 @@ class Server(Channel):
             try:
                 sock = self._tls_settings.wrap(sock, accepted=True)
             except Exception as exception:  # noqa: BLE001 - told to the hook
-                self.call(self.on_ssl_wrap_error, sock, addr, exception)
+                self._call_hook(self.on_ssl_wrap_error, sock, addr, exception)
                 return
         engine = self.engine
         outer = engine.current
@@ -377,9 +377,9 @@ class Server(Channel):
         if channel is None:
             sock.close()
         else:
-            channel.abort()
+            channel._abort()
 
-    def forget(self, fd: int, channel: Transport) -> None:
+    def _forget(self, fd: int, channel: Transport) -> None:
         """Take out a connection that closes, and had the descriptor ``fd``."""
         if self.channels.get(fd) is channel:
             del self.channels[fd]

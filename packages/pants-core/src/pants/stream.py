@@ -123,16 +123,16 @@ class Stream(SecureTransport):
                 sock = Socket(fileno=sock.detach())  # TLS is put around it again once it is connected
         self.socket = sock
         if connected:
-            self._begin_connected()
+            self._begin_connected("before")
         else:
             self.engine.dormant.add(self)
 
-    def _begin_connected(self) -> None:
+    def _begin_connected(self, how: str) -> None:
         """The socket is connected: let the loop go on from here."""
         with contextlib.suppress(OSError):  # not a TCP socket
             self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, True)  # type: ignore[union-attr]
         self._last_traffic = self.engine.time
-        self._unopened = True
+        self._unopened = how
         self.connected = self._tls_settings is None or self._tls_due
         if self._tls_due:
             self._unsent.append(_send_queue.StartTLS())
@@ -183,16 +183,16 @@ class Stream(SecureTransport):
         self.socket = sock
         if self._remote_value is UNSET:
             self._remote_value = peer
-        self._begin_connected()
+        self._begin_connected("by us")
 
     def _on_connect_failed(self, error: ConnectError) -> None:
-        if self.hook_polls:  # one of the channel's hooks is running
+        if self._hook_polls:  # one of the channel's hooks is running
             self.engine.postpone(self, lambda: self._on_connect_failed(error))
             return
         self._connector = self.socket = None
         self.engine.dormant.discard(self)
         if not self._closing_stage:
-            self.call(self.on_connect_error, error)
+            self._call_hook(self.on_connect_error, error)
 
     def startSSL(self, ssl_options: _tls.SSLOptions = {}) -> Self:  # noqa: B006 - the manual's default
         """Enable TLS, and make the handshake at the next opportunity (manual: "Stream.startSSL").
@@ -236,7 +236,7 @@ class Stream(SecureTransport):
         if begun:
             settings.check_name(self._tls_host)
         self._tls_settings = settings
-        if self._unopened and not self._unsent:  # a socket given to the constructor: TLS comes before on_connect()
+        if self._unopened == "before" and not self._unsent:  # a given socket: TLS comes before on_connect()
             self.connected = False
         elif self._connector is not None:
             self._tls_due = True
@@ -323,8 +323,8 @@ class Stream(SecureTransport):
     def pause_reading(self) -> None:
         """Call `on_read` no more, and let the peer's data wait in the kernel, until `resume_reading`.
 
-        The end of the peer's data is noticed only after that. A reset, or a write that fails, closes the channel at
-        once; what has not been read then is lost.
+        The end of the peer's data is noticed only after that. A reset is noticed at once with epoll, and a write that
+        fails tells it in any case: then what the peer has sent is handed out all the same, and the channel closes.
         """
         self._reading_paused = True
         self._update_reading()
@@ -367,8 +367,8 @@ class Stream(SecureTransport):
             self._last_traffic = self.engine.time
             left = self._idle_seconds
             self._cancel_idle_check = None
-            if self.connected and not self.hook_polls:
-                self.call(self.on_idle_timeout)
+            if self.connected and not self._hook_polls:
+                self._call_hook(self.on_idle_timeout)
                 if self._unsent:
                     self._attend_soon()
             if self._closing_stage or self._idle_seconds is None or self._cancel_idle_check is not None:

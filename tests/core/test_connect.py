@@ -245,14 +245,32 @@ class TestCall:
         client.connect(server.local_address)
         run_until(lambda: client.connected)
 
-    @pytest.mark.parametrize("timeout, error", [("soon", TypeError), (-1.0, ValueError)])
-    def test_a_bad_connect_timeout(self, timeout, error):
-        client = Recorder()
-        client.connect_timeout = timeout
-        with pytest.raises(error):
-            client.connect(("127.0.0.1", 1))
-        run_turns()
-        assert client.hooks == []
+    @pytest.mark.parametrize("name", ["connect_timeout", "handshake_timeout", "close_timeout", "high_water"])
+    @pytest.mark.parametrize("value, error", [("soon", TypeError), (True, TypeError), (-1.0, ValueError)])
+    def test_a_bad_setting(self, name, value, error):
+        """A wrong setting is refused where it is made, on an instance and in a subclass."""
+        with pytest.raises(error, match=name):
+            setattr(Recorder(), name, value)
+        with pytest.raises(error, match=name):
+            type("Odd", (Recorder,), {name: value})
+
+    @pytest.mark.parametrize("name", ["connect_timeout", "handshake_timeout", "close_timeout", "high_water"])
+    def test_a_setting(self, name):
+        usual = getattr(Recorder(), name)
+        assert getattr(type("Mine", (Recorder,), {name: 5})(), name) == 5
+        one = Recorder()
+        setattr(one, name, None)
+        assert getattr(one, name) is None
+        delattr(one, name)
+        assert getattr(one, name) == usual == getattr(Recorder, name)
+
+    def test_a_setting_that_a_subclass_computes(self):
+        class Computing(Recorder):
+            @property
+            def close_timeout(self):
+                return 7.0
+
+        assert Computing().close_timeout == 7.0
 
     def test_closed(self):
         stream = Stream()

@@ -28,7 +28,7 @@ from pants._send_queue import (
     queued_size,
     send_from,
 )
-from pants.errors import FileShrunk
+from pants.errors import FileFailed, FileShrunk
 from tests.core.support import descriptors, pattern
 
 
@@ -412,16 +412,15 @@ def test_object_that_does_not_read_bytes(given: Any) -> None:
 
 
 def test_object_whose_read_fails() -> None:
-    """The error comes out; the slice is left for `clear`."""
+    """The file's error is told as one, and not taken for the connection's."""
 
     class Failing:
         def read(self, size: int) -> bytes:
             raise OSError(5, "the disk is broken")
 
     queue: list[Item] = [FileSlice(Failing(), 4, 0)]
-    with pytest.raises(OSError, match="the disk is broken"):
+    with pytest.raises(FileFailed, match="the disk is broken"):
         send_all(queue)
-    clear(queue)
     assert queue == []
 
 

@@ -185,9 +185,11 @@ class Connector:
         if not code:
             try:
                 peer = sock.getpeername()
-            except OSError:
-                return  # not connected yet: an event that was meant for an earlier owner of this number
-            if not self._address.is_unix and peer == sock.getsockname():
+            except OSError as error:
+                if error.errno == errno.ENOTCONN:
+                    return  # not connected yet: an event that was meant for an earlier owner of this number
+                code = error.errno or errno.ECONNABORTED
+            if not code and not self._address.is_unix and peer == sock.getsockname():
                 # TCP's simultaneous open has connected the socket to itself: nobody listens there.
                 code = errno.ECONNREFUSED
         self._engine.unwatch(fd)

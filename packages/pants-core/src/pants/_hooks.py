@@ -10,7 +10,7 @@ from pants._channel import Channel, log
 class StreamHooks(Channel):
     """What can happen to a stream, in this order:
 
-        [on_ssl_handshake] on_connect on_read* [on_end] [on_..._error] on_close
+        [on_ssl_handshake] on_connect {on_read, on_write, on_high_water, on_idle_timeout}* [on_end] [an error] on_close
 
     With `startSSL` after `connect`, ``on_connect`` is the first of the two. ``on_close`` is called once, last, also for
     a stream that never connected. All are called from the engine's loop, never inside a method that the user calls.
@@ -70,14 +70,14 @@ class StreamHooks(Channel):
     def on_ssl_handshake_error(self, exception: Exception) -> None:
         """Called when the TLS handshake has failed (manual: "on_ssl_handshake_error").
 
-        By default, logs the exception and closes the channel.
+        By default, logs the exception. The channel is closed in any case.
         """
         self._warn_and_close(exception)
 
     def on_ssl_error(self, exception: Exception) -> None:
         """Called with an error of the TLS implementation outside the handshake (manual: "on_ssl_error").
 
-        By default, logs the exception and closes the channel.
+        By default, logs the exception. The channel is closed in any case.
         """
         self._warn_and_close(exception)
 

@@ -1,7 +1,7 @@
 """What a stream has still to send: bytes, slices of files, and the point at which TLS begins.
 
 A queue is a plain list, so that the common case (one bytes object, taken whole by the kernel) costs next to nothing;
-`Stream` handles that case itself and comes here for the rest.
+`Transport` handles that case itself and comes here for the rest.
 """
 
 from __future__ import annotations
@@ -202,9 +202,8 @@ def send_from(queue: list[Item], sock: Sending, *, secure: bool) -> None:
         queue: What was sent is taken out of it.
         sock: A socket that does not block.
         secure: Whether the socket speaks TLS. Then the kernel cannot send from files; and OpenSSL, given a large piece,
-        says
-            nothing before all of it has gone, so it is given small ones. One that it did not take has to be the start
-            of what it is given next.
+            says nothing before all of it has gone, so it is given small ones. One that it did not take has to be the
+            start of what it is given next.
 
     Raises:
         OSError: As of `socket.send`: BlockingIOError (or `ssl.SSLWantWriteError`) when the socket takes no more.
@@ -230,7 +229,7 @@ def _send_file(queue: list[Item], item: FileSlice, sock: Sending, kernel_files: 
                 queue.insert(0, _read_from(item))
             else:
                 sent = taken
-    except (FileFailed, FileShrunk):
+    except FileShrunk:
         item.size = 0
         raise
     finally:
@@ -241,13 +240,15 @@ def _send_file(queue: list[Item], item: FileSlice, sock: Sending, kernel_files: 
 
 
 def _read_from(item: FileSlice) -> bytes:
-    """Read from a file; whatever is wrong with the file is not to be taken for the connection's trouble."""
+    """Read from a file. Where that fails nothing of it is sent any more."""
     try:
         return item.read()
-    except FileShrunk:
+    except OSError as error:  # which is not to be taken for the connection's own
+        item.size = 0
+        raise FileFailed(f"a file could not be read while it was being sent: {error}") from error
+    except Exception:
+        item.size = 0
         raise
-    except Exception as error:
-        raise FileFailed(f"a file could not be read while it was being sent: {error!r}") from error
 
 
 def _send_bytes(queue: list[Item], sock: Sending, most: int) -> int:

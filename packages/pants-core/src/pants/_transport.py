@@ -1,13 +1,12 @@
 """What a stream does in the loop: its socket's events, handing out, sending, closing.
 
-The engine calls one of four methods, and hooks are called from these and from timers only, never inside a method that a
-user calls:
+The engine calls one of four methods. Hooks are called from these, from timers and from the connector, never inside a
+method that a user calls:
 
-    Transport._on_socket_events                    the socket is ready; the connection is in clear
+    Transport._on_socket_events             the socket is ready; the connection is in clear
     SecureTransport._on_handshake_events    the socket is ready; TLS is being negotiated
     SecureTransport._on_tls_events          the socket is ready; the connection is secure
-    Transport._attend_channel                       before the engine waits again: what was done to the stream from
-    elsewhere
+    Transport._attend_channel               before the engine waits: what was done to the stream from elsewhere
 """
 
 from __future__ import annotations
@@ -25,10 +24,11 @@ from pants._connector import Connector
 from pants._hooks import StreamHooks
 from pants._linger import Linger
 from pants._send_queue import StartTLS
+from pants._settings import SETTINGS, Setting, replace_by_setting
 from pants._tls import TLSSettings
 from pants.delimiter import Framer
 from pants.engine import ERROR, HANGUP, READ, WRITE, Engine, Handler
-from pants.errors import BufferOverflow, DelimiterError
+from pants.errors import BufferOverflow, FramingError
 
 if TYPE_CHECKING:
     from pants.server import Server
@@ -39,11 +39,11 @@ RECV_SIZE: Final = 65536
 UNWATCHED: Final = -1
 HUNG_UP: Final = -2  # the peer has gone while reading was paused
 
-# Class attributes that subclasses may set: numbers, or None.
-_NUMBERS: Final = ("connect_timeout", "handshake_timeout", "close_timeout", "high_water")
-
 # An error that is none of the programmer's making: connections do end like this.
-_GONE: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENOTCONN})
+# EPROTOTYPE is what macOS says of a socket that is being torn down.
+_GONE: Final = frozenset(
+    {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENOTCONN, errno.EPROTOTYPE}
+)
 
 
 def _is_gone(error: Exception) -> bool:
@@ -87,12 +87,18 @@ class Transport(StreamHooks):
         "server",
     )
 
-    #: Seconds until a TLS handshake fails with `pants.errors.HandshakeTimeout`; or None.
-    handshake_timeout: float | None = 30.0
-    #: Seconds for which a channel that is closing waits for a peer that takes nothing of what is left to send; or None.
-    close_timeout: float | None = 30.0
-    #: The number of unsent bytes beyond which `on_high_water` is called; or None.
-    high_water: int | None = 1024 * 1024
+    if TYPE_CHECKING:
+        handshake_timeout: float | None
+        close_timeout: float | None
+        high_water: int | None
+    else:
+        handshake_timeout = Setting(
+            30.0, "Seconds until a TLS handshake fails with `pants.errors.HandshakeTimeout`; or None."
+        )
+        close_timeout = Setting(
+            30.0, "Seconds for which a closing channel waits for a peer that takes nothing of what is left; or None."
+        )
+        high_water = Setting(1024 * 1024, "The number of unsent bytes beyond which `on_high_water` is called; or None.")
 
     #: The server that accepted this connection, or None (manual: "Stream.server").
     server: Any
@@ -105,10 +111,9 @@ class Transport(StreamHooks):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in _NUMBERS:
-            value = getattr(cls, name, None)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
-                raise TypeError(f"{cls.__name__}.{name} is a number above 0 or None, not {value!r}")
+        for name in SETTINGS:  # a subclass says `close_timeout = 5`
+            if name in cls.__dict__:
+                replace_by_setting(cls, name)
 
     def __init__(self, engine: Engine | None, server: Server | None) -> None:
         super().__init__(engine)
@@ -193,8 +198,7 @@ class Transport(StreamHooks):
             self._send_while_hook_polls(0)
 
     def _send_while_hook_polls(self, _events: int) -> None:
-        self._send_unsent()
-        if not self._unsent:
+        if self._send_unsent() and not self._unsent:
             self._drain_untold = True
             self._attend_soon()
         if self.socket is None or self._send_blocked is (self._watched_events >= 0):
@@ -374,7 +378,10 @@ class Transport(StreamHooks):
             try:
                 framer.deliver_to(self)
                 return
-            except (BufferOverflow, DelimiterError) as exception:
+            except FramingError as exception:
+                if exception.framer is not framer:  # the hook's own
+                    self._contain(exception)
+                    continue
                 rule = (framer.delimiter, framer.limit, framer.regex_search)
                 self._tell_stuck(exception)
                 # The hook may have set another rule; but only so often as frames come of it.
@@ -384,7 +391,8 @@ class Transport(StreamHooks):
             except Exception as exception:  # noqa: BLE001 - hooks are contained
                 self._contain(exception)
 
-    def _tell_stuck(self, exception: BufferOverflow | DelimiterError) -> None:
+    def _tell_stuck(self, exception: FramingError) -> None:
+        exception.framer = None  # which the user may keep, and which holds what was received
         if isinstance(exception, BufferOverflow):
             self._call_hook(self.on_overflow_error, exception)
             exception.__traceback__ = None  # as in _contain()

@@ -19,6 +19,7 @@ from netstruct import NetStruct
 
 from pants import _cutting
 from pants._cutting import Buffer, Sink, Strategy
+from pants.errors import FramingError
 
 __all__ = ["DEFAULT_LIMIT", "Framer", "check"]
 
@@ -175,6 +176,10 @@ class Framer(Buffer):
                         return
                 elif (self._tail is None and self._position == len(self._data)) or not self._set_aside():
                     return
+        except FramingError as error:
+            if error.framer is None:  # else it comes out of the receiver, which has a framer of its own
+                error.framer = self
+            raise
         finally:
             self._delivering = False
             if self._position == len(self._data):  # not to hold on to what is used up

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from weakref import WeakSet
 
 from pants._pollers import ERROR, HANGUP, READ, WRITE, Epoll, Kqueue, Poller, Select, best_poller
 from pants._timers import Timer, Timers, check_callable, check_seconds
@@ -92,6 +93,8 @@ class Engine:
         self.lingering: dict[int, Linger] = {}
         # Channels that hold a socket which is not being watched: to be closed with the engine nevertheless.
         self.dormant: set[Channel] = set()
+        # The same for those of which nobody may ever make use, and which may be forgotten.
+        self.unused: WeakSet[Channel] = WeakSet()
         # The time of this turn, on the engine's clock, in seconds: for what need not be more exact than a turn.
         self.time = self._clock()
         self._turning = False
@@ -160,7 +163,7 @@ class Engine:
             self._stopped = True
 
     def poll(self, poll_timeout: float | None) -> None:
-        """Make one turn: run timers, wait for events, pass them on (manual: "Engine.poll").
+        """Make one turn: wait for events, pass them on, run the timers that are due (manual: "Engine.poll").
 
         It may be called inside a hook, to wait there for something: the channel whose hook is running is not entered
         again before that hook returns.
@@ -513,9 +516,10 @@ class Engine:
         try:
             for _ in range(CLOSING_ROUNDS):  # a hook may make new channels, but not for ever
                 owners = [getattr(handler, "__self__", None) for handler in self._handlers.values()]
-                for owner in (*owners, *self.dormant):
+                for owner in (*owners, *self.dormant, *self.unused):
                     if isinstance(owner, Closable):
                         owner._abort()
+                self._resume_postponed()
                 if not self._attention:
                     break
                 self._attend_all()

@@ -1,8 +1,9 @@
 """The exceptions of Pants, drawn as a tree.
 
     PantsError
-      BufferOverflow          a frame, or the data held for one, is longer than ``buffer_size``
-      DelimiterError          a ``read_delimiter`` matched without consuming anything
+      FramingError            received data cannot be cut into frames
+        BufferOverflow        ... because one, or what is held for it, is longer than ``buffer_size``
+        DelimiterError        ... because a ``read_delimiter`` matched without consuming anything
       ConnectError (OSError)  connecting failed; names the address, carries the errno
         ResolveError          ... because the name could not be resolved
         ConnectTimeout        ... because nothing answered in time
@@ -23,6 +24,7 @@ __all__ = [
     "DelimiterError",
     "FileFailed",
     "FileShrunk",
+    "FramingError",
     "HandshakeTimeout",
     "PantsError",
     "ResolveError",
@@ -33,11 +35,17 @@ class PantsError(Exception):
     """What every exception raised by Pants itself derives from."""
 
 
-class BufferOverflow(PantsError):
+class FramingError(PantsError):
+    """What a `pants.delimiter.Framer` raises; ``framer`` is which."""
+
+    framer: object = None
+
+
+class BufferOverflow(FramingError):
     """A frame is longer than the channel's ``buffer_size`` (manual: Stream.buffer_size)."""
 
 
-class DelimiterError(PantsError):
+class DelimiterError(FramingError):
     """A regular expression given as ``read_delimiter`` matched nothing at the start of the buffer.
 
     Delivering it would repeat for ever without consuming a byte.

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable
 from socket import AF_INET, AF_INET6, AF_UNIX
 from socket import socket as Socket
+from types import FunctionType
 from typing import Any, Final, Self
 
 from pants import _address, _resolver, _tls
@@ -111,6 +112,8 @@ class Server(Channel):
         if "connection_class" in cls.__dict__:  # the same thing by its other name
             cls.ConnectionClass = cls.__dict__["connection_class"]
             del cls.connection_class
+        if isinstance(cls.__dict__.get("ConnectionClass"), FunctionType):
+            cls.ConnectionClass = staticmethod(cls.__dict__["ConnectionClass"])  # not a method of the server's
 
     def _adopt_socket(self, sock: Socket) -> None:
         if not isinstance(sock, Socket):
@@ -123,7 +126,7 @@ class Server(Channel):
             sock = Socket(fileno=sock.detach())
         sock.setblocking(False)
         self.socket = sock
-        self.engine.dormant.add(self)
+        self.engine.unused.add(self)
 
     def _describe_state(self) -> str:
         if self._has_closed:
@@ -148,9 +151,8 @@ class Server(Channel):
 
         Args:
             address: A path (UNIX), a port (on all IPv4 addresses), a tuple (host, port), or (host, port, flow info,
-            scope
-                id) for IPv6. A name is looked up, at once. The file of a UNIX socket on which nobody listens any more
-                is replaced; it is removed when the server closes. It may be left out where the server was given a
+                scope id) for IPv6. A name is looked up, at once. The file of a UNIX socket on which nobody listens any
+                more is replaced; it is removed when the server closes. It may be left out where the server was given a
                 socket that is bound.
             backlog: The number of connections that the kernel keeps waiting to be accepted.
             slave: Whether a server that listens on all IPv6 addresses (``::``) does so on all IPv4 addresses too.
@@ -319,8 +321,7 @@ class Server(Channel):
         """
         if error.errno in _EXHAUSTED:
             if self.engine.lingering:  # these have been answered; others wait
-                for linger in list(self.engine.lingering.values()):
-                    linger._abort()
+                next(iter(self.engine.lingering.values()))._abort()
                 return True
             log.warning("%r cannot accept connections, and tries again in %s s: %s", self, BACK_OFF, error)
             self._suspend()
@@ -397,6 +398,7 @@ class Server(Channel):
         self._keep_addresses()
         self._has_closed = True
         self.listening = False
+        self.engine.dormant.discard(self)
         self._release_sockets(keep=None)
         self._close_due = True
         self._attend_soon()
@@ -428,7 +430,10 @@ class Server(Channel):
     # --- Hooks --------------------------------------------------------------------------------------------------
 
     def on_listen(self) -> None:
-        """Called when the channel begins to listen (manual: "Server.on_listen")."""
+        """Called, by `listen` itself, when the channel begins to listen (manual: "Server.on_listen").
+
+        What is raised here goes to `on_error`, as with every hook; by default that closes the server.
+        """
 
     def on_accept(self, socket: Socket, addr: Any) -> None:
         """Called with each new connection (manual: "Server.on_accept").

@@ -19,6 +19,7 @@ from pants import _address, _send_queue, _tls
 from pants._channel import UNSET
 from pants._connector import Connector
 from pants._secure_transport import SecureTransport
+from pants._settings import Setting
 from pants._timers import check_seconds
 from pants.delimiter import DEFAULT_LIMIT, Framer
 from pants.engine import Engine
@@ -68,8 +69,12 @@ class Stream(SecureTransport):
 
     __slots__ = ()
 
-    #: Seconds until an attempt to connect, the look-up of the name included, fails with `ConnectTimeout`; or None.
-    connect_timeout: float | None = 60.0
+    if TYPE_CHECKING:
+        connect_timeout: float | None
+    else:
+        connect_timeout = Setting(
+            60.0, "Seconds until an attempt to connect, look-up included, fails with `ConnectTimeout`; or None."
+        )
 
     def __init__(
         self,
@@ -89,6 +94,7 @@ class Stream(SecureTransport):
                 self.startSSL(ssl_options)
         except BaseException:
             # There is no channel; the loop must not go on with it. The socket stays the caller's.
+            self.engine.unused.discard(self)
             self.socket = None
             self._has_closed = True
             raise
@@ -125,7 +131,7 @@ class Stream(SecureTransport):
         if connected:
             self._begin_connected("before")
         else:
-            self.engine.dormant.add(self)
+            self.engine.unused.add(self)
 
     def _begin_connected(self, how: str) -> None:
         """The socket is connected: let the loop go on from here."""
@@ -223,8 +229,7 @@ class Stream(SecureTransport):
             RuntimeError: The channel is closed, or TLS is enabled on it already.
             TypeError: The options are of another type, or unknown.
             ValueError: ``do_handshake_on_connect`` is true; the server side has no certificate; there is no host name
-            to
-                verify.
+                to verify.
             OSError, ssl.SSLError: A file cannot be read, or holds something else.
         """
         if self._has_closed or self._closing_stage:

@@ -267,7 +267,7 @@ class TestCall:
     def test_a_setting_that_a_subclass_computes(self):
         class Computing(Recorder):
             @property
-            def close_timeout(self):
+            def close_timeout(self):  # type: ignore[override]
                 return 7.0
 
         assert Computing().close_timeout == 7.0

@@ -20,6 +20,13 @@ class _Unset:
 UNSET: Final = _Unset()
 
 
+# Whether the channel waits in the engine's attention; or need not, for what its own event leaves to be done is seen to
+# right after it.
+NOT_ASKED: Final = 0
+ASKED: Final = 1
+OWN_EVENT: Final = 2
+
+
 class Channel:
     """The base of `pants.Stream` and `pants.Server`.
 
@@ -55,7 +62,7 @@ class Channel:
         self.socket = None
         self._hook_polls = False
         self._has_closed = False
-        self._attention_asked = False  # waiting in the engine's attention
+        self._attention_asked = NOT_ASKED
         self._local_value: Any = UNSET
         self._remote_value: Any = UNSET
 
@@ -179,8 +186,8 @@ class Channel:
 
     def _attend_soon(self) -> None:
         """Have `_attend_channel` called from the loop before it waits again."""
-        if not self._attention_asked:
-            self._attention_asked = True
+        if self._attention_asked != ASKED:
+            self._attention_asked = ASKED
             self.engine.attend(self._attend_channel)
 
     def _attend_channel(self) -> None:

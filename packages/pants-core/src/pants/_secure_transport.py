@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import ssl
@@ -120,8 +119,11 @@ class SecureTransport(Transport):
             self._read_records()
         elif events & (ERROR | HANGUP):
             self._hung_up()
-        if self._unsent and not self._has_closed:
+        if self._unsent:
             self._flush_unsent()
+        elif self._closing_stage:
+            self._send_blocked = False
+            self._attend_soon()
         if not self._has_closed:
             self._update_interest()
 
@@ -181,11 +183,21 @@ class SecureTransport(Transport):
         gone = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))  # a reset, to the ssl module
         super()._send_failed(_reset() if gone else error)
 
+    def _say_goodbye(self) -> bool:
+        if not self.secure or self.close_error is not None or not isinstance(self.socket, ssl.SSLSocket):
+            return True
+        try:
+            self.socket.unwrap()  # sends close_notify (RFC 8446 §6.1); the peer's own is not waited for
+        except ssl.SSLWantWriteError:
+            if self._closing_stage != "abort":
+                self._send_blocked = True
+                return False
+        except (OSError, ValueError):
+            pass
+        return True
+
     def _release_socket(self, sock: Socket) -> None:
         if isinstance(sock, ssl.SSLSocket):
-            if self.secure and self.close_error is None:
-                with contextlib.suppress(OSError, ValueError):
-                    sock.unwrap()  # sends close_notify; the peer's own is not waited for
             sock = Socket(fileno=sock.detach())
         super()._release_socket(sock)
 

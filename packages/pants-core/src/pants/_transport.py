@@ -20,6 +20,7 @@ from socket import socket as Socket
 from typing import TYPE_CHECKING, Any, Final
 
 from pants import _send_queue
+from pants._channel import NOT_ASKED, OWN_EVENT
 from pants._connector import Connector
 from pants._hooks import StreamHooks
 from pants._linger import Linger
@@ -150,7 +151,7 @@ class Transport(StreamHooks):
         if self._hook_polls:
             self.engine.postpone(self, self._attend_channel)
             return
-        self._attention_asked = False
+        self._attention_asked = NOT_ASKED
         if self._has_closed:
             return
         if self._failure_untold is not None:
@@ -178,7 +179,11 @@ class Transport(StreamHooks):
         if self._send_blocked:
             self._check_high_water()
         elif self._unsent and not self._handshaking:
-            self._flush_unsent()
+            self.engine.current = self
+            try:
+                self._flush_unsent()
+            finally:
+                self.engine.current = None
 
     def _open_up(self) -> None:
         """The channel can be used now."""
@@ -273,6 +278,7 @@ class Transport(StreamHooks):
     # --- Events in clear ----------------------------------------------------------------------------------------
 
     def _on_socket_events(self, events: int) -> None:
+        # The hot path: what stands here as one piece would read better as three, and costs a tenth less as it is.
         if events != READ or not self._may_read:
             self._on_other_socket_events(events)
             return
@@ -284,7 +290,22 @@ class Transport(StreamHooks):
         if not data:
             self._on_read_end()
             return
-        self._hand_out(data)
+        if self._read_framer is not None:
+            self._hand_out(data)
+        else:
+            if self._idle_seconds is not None:
+                self._last_traffic = self.engine.time
+            if self._attention_asked == NOT_ASKED:
+                self._attention_asked = OWN_EVENT
+            try:
+                self.on_read(data)
+            except Exception as exception:  # noqa: BLE001 - hooks are contained
+                self._contain(exception)
+            except BaseException:
+                self._attend_soon()  # as in _call_hook()
+                raise
+            if self._attention_asked == OWN_EVENT:
+                self._attention_asked = NOT_ASKED
         if self._unsent and not self._send_blocked:
             self._flush_unsent()
 
@@ -422,16 +443,24 @@ class Transport(StreamHooks):
         except OSError as error:
             self._send_failed(error)
             return
-        self._last_traffic = self.engine.time
-        if sent == len(data):
-            del queue[0]
-            if self._send_blocked:
-                self._note_blocked()
-            self._tell_drained()
-        else:
+        if sent != len(data):
             queue[0] = memoryview(data)[sent:]
+            self._last_traffic = self.engine.time
             self._note_blocked()
             self._check_high_water()
+        elif self._send_blocked or self._closing_stage or self._above_high_water or self._drain_untold:
+            del queue[0]
+            self._last_traffic = self.engine.time
+            self._note_blocked()
+            self._tell_drained()
+        else:
+            del queue[0]
+            if self._idle_seconds is not None:
+                self._last_traffic = self.engine.time
+            try:
+                self.on_write()
+            except Exception as exception:  # noqa: BLE001 - hooks are contained
+                self._contain(exception)
 
     def _flush_any_unsent(self) -> None:
         first = self._unsent[0]
@@ -452,17 +481,7 @@ class Transport(StreamHooks):
             self._attend_soon()
             return
         self._above_high_water = self._drain_untold = False
-        engine = self.engine
-        engine.current = self
-        try:
-            self.on_write()
-        except Exception as exception:  # noqa: BLE001 - hooks are contained
-            self._contain(exception)
-        finally:
-            engine.current = None
-            if self._unsent:
-                # On the next turn, for else a stream that always has more to write would keep the loop to itself.
-                self._attend_soon()
+        self._call_hook(self.on_write)
 
     def _check_high_water(self) -> None:
         if self._above_high_water or self.high_water is None or self._closing_stage:
@@ -526,7 +545,8 @@ class Transport(StreamHooks):
         if self.connected and not self._read_ended and not self._tls_due and _is_gone(error):
             # What the peer sent before it went, and the kernel acknowledged, is handed out first, also where reading is
             # paused: nobody will resume a channel that he is told has closed. Then reading fails, or ends.
-            self.close_error = error.with_traceback(None)
+            if self.close_error is None:
+                self.close_error = error.with_traceback(None)
             self._reading_paused = False
             self._read_recheck = True
             self._update_reading()
@@ -584,7 +604,18 @@ class Transport(StreamHooks):
             if self._unsent and self._closing_stage != "abort":
                 self._wait_for_unsent()
                 return
-        self._finish_closing()
+        if self._say_goodbye():
+            self._finish_closing()
+        else:
+            self._wait_for_unsent()
+
+    def _say_goodbye(self) -> bool:
+        """Send what the protocol wants to be sent last.
+
+        Returns:
+            False if the kernel does not take it yet.
+        """
+        return True
 
     def _wait_for_unsent(self) -> None:
         if self._closing_stage == "flush":

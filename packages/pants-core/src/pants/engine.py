@@ -38,6 +38,17 @@ SignalHandler = Callable[[int, FrameType | None], Any] | int | None
 
 
 @runtime_checkable
+class Suspendable(Protocol):
+    """What has handlers, and is left alone while one of them polls."""
+
+    def _suspend(self) -> None:
+        """Be left alone from now on."""
+
+    def _resume(self) -> None:
+        """Go on."""
+
+
+@runtime_checkable
 class Closable(Protocol):
     """What owns a watched descriptor and ends with the engine."""
 
@@ -90,6 +101,8 @@ class Engine:
         # The channel one of whose hooks is running: what it writes is sent right after its event, and a nested poll()
         # keeps out of it.
         self.current: Channel | None = None
+        # And the handler of the socket event being dealt with; a channel does not name itself then, to save the time.
+        self._handler: Handler | None = None
         self.lingering: dict[int, Linger] = {}
         # Channels that hold a socket which is not being watched: to be closed with the engine nevertheless.
         self.dormant: set[Channel] = set()
@@ -154,7 +167,7 @@ class Engine:
                 raise KeyboardInterrupt
         finally:
             self._started = self._stopped = self._turning = False
-            self.current = None
+            self.current = self._handler = None
             self._interrupted = self._timers.halted = False
 
     def stop(self) -> None:
@@ -178,7 +191,7 @@ class Engine:
         """
         poll_timeout = _checked_timeout(poll_timeout)
         self._check_open()
-        if self._turning or self.current is not None:
+        if self._turning or self.current is not None or self._handler is not None:
             self._poll_nested(poll_timeout)
             return
         self._turning = True
@@ -186,7 +199,7 @@ class Engine:
             self._turn(poll_timeout)
         finally:
             self._turning = False
-            self.current = None
+            self.current = self._handler = None
 
     def _turn(self, poll_timeout: float) -> None:
         # What is run before the wait may be what a hook is waiting for by polling, so then this turn does not wait.
@@ -210,7 +223,9 @@ class Engine:
         for fd, events in batch:
             handler = handlers.get(fd)
             if handler is not None:
+                self._handler = handler
                 handler(events)
+        self._handler = None
         if self._heap and self._heap[0][0] <= self.time:
             self._timers.run_due(self.time)
         if self._postponed:
@@ -232,11 +247,14 @@ class Engine:
         return wait
 
     def _poll_nested(self, poll_timeout: float) -> None:
-        channel, batch, turning = self.current, self._batch, self._turning
+        handler, batch, turning = self._handler, self._batch, self._turning
+        channel: Suspendable | None = self.current
+        if channel is None and isinstance(owner := getattr(handler, "__self__", None), Suspendable):
+            channel = owner
         self._turning = True
         if channel is not None:
             channel._suspend()
-        self.current = None
+        outer, self.current, self._handler = self.current, None, None
         try:
             if not self._interrupted:
                 self._turn(poll_timeout)
@@ -248,7 +266,7 @@ class Engine:
             batch.clear()
             self._batch = batch
             self._turning = turning
-            self.current = channel
+            self.current, self._handler = outer, handler
             if channel is not None:
                 channel._resume()
 

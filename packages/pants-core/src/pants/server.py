@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 from pants import _address, _resolver, _tls
 from pants._address import Address
-from pants._channel import Channel, log
+from pants._channel import NOT_ASKED, Channel, log
 from pants._transport import Transport
 from pants.engine import READ, Engine
 from pants.stream import Stream
@@ -404,7 +404,7 @@ class Server(Channel):
         self._attend_soon()
 
     def _attend_channel(self) -> None:
-        self._attention_asked = False
+        self._attention_asked = NOT_ASKED
         if self._close_due:
             self._close_due = False
             self._call_on_close()

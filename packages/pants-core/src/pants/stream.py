@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from netstruct import NetStruct
 
 from pants import _address, _send_queue, _tls
-from pants._channel import UNSET
+from pants._channel import NOT_ASKED, UNSET
 from pants._connector import Connector
 from pants._secure_transport import SecureTransport
 from pants._settings import Setting
@@ -402,7 +402,7 @@ class Stream(SecureTransport):
         if data:
             queue = self._unsent
             if not queue:
-                if self.engine.current is not self:
+                if self._attention_asked == NOT_ASKED:
                     self._attend_soon()
             elif self._send_blocked and not self._above_high_water:
                 self._attend_soon()  # for on_high_water()

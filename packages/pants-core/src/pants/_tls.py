@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ssl
+import traceback
 import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -44,15 +45,19 @@ class TLSSettings(NamedTuple):
         """
         sock.getpeername()  # the ssl module would find out only after it has taken the descriptor out of the socket
         hostname = None if self.server_side else self.server_hostname or host
-        return self.context.wrap_socket(
-            sock,
-            server_side=self.server_side,
-            do_handshake_on_connect=False,
-            # The channel does this, for an end has to be told from a reset first. Until an accepted socket is handed to
-            # its channel, the setting is kept there.
-            suppress_ragged_eofs=accepted and self.suppress_ragged_eofs,
-            server_hostname=hostname,
-        )
+        try:
+            return self.context.wrap_socket(
+                sock,
+                server_side=self.server_side,
+                do_handshake_on_connect=False,
+                # The channel does this, for an end has to be told from a reset first. Until an accepted socket is
+                # handed to its channel, the setting is kept there.
+                suppress_ragged_eofs=accepted and self.suppress_ragged_eofs,
+                server_hostname=hostname,
+            )
+        except Exception as error:
+            _close_half_made(error)
+            raise
 
     def check_name(self, host: str | None) -> None:
         """Raise ValueError where the peer's name is to be verified and neither the options nor ``host`` tell it."""
@@ -61,6 +66,19 @@ class TLSSettings(NamedTuple):
                 "the peer's certificate is to be verified, but there is no host name to hold it against; "
                 "give server_hostname in ssl_options, or turn verification off there by cert_reqs=ssl.CERT_NONE"
             )
+
+
+def _close_half_made(error: BaseException | None) -> None:
+    """Close the TLS socket that the ssl module had begun to make, and left in the frames of its exception.
+
+    It has the descriptor by then, which would stay open for as long as the exception is kept.
+    """
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            made = frame.f_locals.get("self")
+            if isinstance(made, ssl.SSLSocket):
+                made.close()
+        error = error.__context__
 
 
 def take_over_ragged_eofs(sock: Any) -> bool:

@@ -114,6 +114,7 @@ class Engine:
         self._started = False
         self._stopped = False
         self._interrupted = False
+        self._presses = 0  # of Ctrl-C, since start() was called
         self._closed = False
         self._signalled = False
         # By signal: what there was before Pants, then what was given to add_signal_handler(), the last of which is run.
@@ -158,6 +159,7 @@ class Engine:
             raise RuntimeError("The engine is running already; to wait inside a hook, call poll() repeatedly")
         self._started = True
         self._stopped = self._interrupted = False
+        self._presses = 0
         try:
             with self._listening_to_signals():
                 self._turning = True
@@ -461,8 +463,11 @@ class Engine:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.set_wakeup_fd(previous)
 
-    def _on_interrupt(self, _signum: int, _frame: FrameType | None) -> None:
-        if self._interrupted:
+    def _on_interrupt(self, _signum: int, frame: FrameType | None) -> None:
+        self._presses += 1
+        # Raised in the middle of the loop's own work it could tear that in two (data sent, and not yet taken out of the
+        # queue). The loop leaves by itself; only a hook may not. A third press does not ask any more.
+        if self._interrupted and (self._presses > 2 or _in_hook(frame)):
             raise KeyboardInterrupt
         self._interrupted = self._timers.halted = True
         # Ends the loop over the events after the one being handled; pollers are level-triggered, so none is lost.
@@ -560,6 +565,15 @@ class Engine:
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("This engine is closed; make a new one")
+
+
+def _in_hook(frame: FrameType | None) -> bool:
+    """Whether code of the program's is running, called by the loop, or by something the loop has called."""
+    while frame is not None and frame.f_code is not Engine._turn.__code__:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("pants", "ssl", "socket"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _checked_timeout(value: float | None) -> float:

@@ -259,8 +259,9 @@ class Transport(StreamHooks):
 
     def _update_reading(self) -> None:
         """Find out anew whether data may be handed out."""
+        paused = self._reading_paused and self.close_error is None  # see _broken()
         self._may_read = self.connected and not (
-            self._reading_paused or self._read_ended or self._tls_due or self._failure_untold is not None
+            paused or self._read_ended or self._tls_due or self._failure_untold is not None
         )
         if self._read_framer is not None:
             self._read_framer.halted = not self._may_read
@@ -546,8 +547,7 @@ class Transport(StreamHooks):
             # What the peer sent before it went, and the kernel acknowledged, is handed out first, also where reading is
             # paused: nobody will resume a channel that he is told has closed. Then reading fails, or ends.
             if self.close_error is None:
-                self.close_error = error.with_traceback(None)
-            self._reading_paused = False
+                self.close_error = error.with_traceback(None)  # with which pauses have no effect any more
             self._read_recheck = True
             self._update_reading()
             self._attend_soon()

@@ -1,9 +1,11 @@
 """Run the benchmarks: run.py [NAME ...] [--servers FOLDER] [--peers-python PYTHON]. See README.md."""
 
 import argparse
+import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 NAMES = ("timers", "lines", "many", "echo", "http")
@@ -14,7 +16,7 @@ def compare_servers(kind: str, folder: pathlib.Path, peers_python: str) -> None:
     measure = [sys.executable, str(folder / "measure.py")]
     peers = folder / "peers"
     if kind == "echo":
-        c_server = HERE / ".cecho"
+        c_server = pathlib.Path(tempfile.gettempdir(), f"pants-bench-cecho-{os.getuid()}")
         subprocess.run(["gcc", "-O2", "-w", "-o", c_server, folder / "cecho.c"], check=True)
         servers = [
             f"c={c_server} {{port}}",

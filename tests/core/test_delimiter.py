@@ -932,3 +932,34 @@ def test_fuzz_target() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.fuzz(300)
+
+
+@pytest.mark.parametrize("rule", ["delimiter", "limit", "regex_search", "halted"])
+def test_nothing_is_skipped_where_data_came_while_frames_waited(rule: str) -> None:
+    """A rule set by the last frame of a piece, behind which more has been fed meanwhile."""
+    framer = Framer(b"\n")
+    got: list[bytes] = []
+
+    def receive(frame: bytes) -> None:
+        got.append(frame)
+        if frame == b"a":
+            framer.halted = True
+        elif frame == b"b":
+            if rule == "delimiter":
+                framer.delimiter = b";"
+            elif rule == "limit":
+                framer.limit = 1000
+            elif rule == "regex_search":
+                framer.regex_search = False
+            else:
+                framer.halted = True
+                framer.halted = False
+
+    framer.feed(b"a\nb\n")
+    framer.deliver(receive)
+    end = b";" if rule == "delimiter" else b"\n"
+    framer.feed(end.join([b"c", b"d", b"e", b""]))
+    framer.halted = False
+    framer.deliver(receive)
+    assert got == [b"a", b"b", b"c", b"d", b"e"]
+    assert framer.pending == 0

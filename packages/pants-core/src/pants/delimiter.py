@@ -192,6 +192,7 @@ class Framer(Buffer):
         if tail is None or not self._strategy.completes(self, tail):
             return False
         self._data = self._collected(tail)
+        self._position = 0  # what stood there before may have been used up, and not been let go yet
         self._tail = None
         return True
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,33 +18,6 @@ from pants.testing import connected_pair
 
 # How long something that must happen may take, in seconds; only a failing test waits as long as this.
 LONG = 20.0
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    """An engine, with something that ends a wait that would never end.
-
-    That is not one of the engine's timers, which would end waits that something else has to end.
-    """
-    engine = Engine()
-    rescued = threading.Event()
-
-    def rescue() -> None:
-        rescued.set()
-        with contextlib.suppress(RuntimeError):  # closed already
-            engine.call_from_thread(_give_up)
-
-    timer = threading.Timer(LONG, rescue)
-    timer.start()
-    yield engine
-    timer.cancel()
-    timer.join()
-    engine.close()
-    assert not rescued.is_set(), "this took too long"
-
-
-def _give_up() -> None:
-    raise SystemExit("nothing else has ended this wait")
 
 
 class Echo(Stream):

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,38 +22,12 @@ import pants.engine
 from pants import Server, Stream
 from pants.engine import READ, Engine, Select
 from pants.testing import MemoryEngine, connected_pair, run_until
+from tests.core.support import give_up
 
 ExpectLog = Callable[[str], None]
 
 # How long something that must happen may take, in seconds; only a failing test waits as long as this.
 LONG = 20.0
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    """An engine, with something that ends a wait that would never end.
-
-    That is not one of the engine's timers, which would end waits that something else has to end.
-    """
-    engine = Engine()
-    rescued = threading.Event()
-
-    def rescue() -> None:
-        rescued.set()
-        with contextlib.suppress(RuntimeError):  # closed already
-            engine.call_from_thread(_give_up)
-
-    timer = threading.Timer(LONG, rescue)
-    timer.start()
-    yield engine
-    timer.cancel()
-    timer.join()
-    engine.close()
-    assert not rescued.is_set(), "this took too long"
-
-
-def _give_up() -> None:
-    raise SystemExit("nothing else has ended this wait")
 
 
 # --- The global engine -----------------------------------------------------------------------------------------------
@@ -624,7 +598,7 @@ def test_what_is_no_exception_loses_no_other_channel_s_events(engine: Engine) ->
 
 def test_what_is_no_exception_loses_no_call_from_a_thread(engine: Engine) -> None:
     calls: list[int] = []
-    engine.call_from_thread(_give_up)
+    engine.call_from_thread(give_up)
     engine.call_from_thread(calls.append, 1)
     engine.call_from_thread(engine.stop)
     with pytest.raises(SystemExit):
@@ -635,7 +609,7 @@ def test_what_is_no_exception_loses_no_call_from_a_thread(engine: Engine) -> Non
 
 def test_a_timer_that_leaves_start_leaves_it_startable(engine: Engine) -> None:
     calls: list[int] = []
-    engine.callback(_give_up)
+    engine.callback(give_up)
     engine.callback(calls.append, 1)
     engine.callback(engine.stop)
     with pytest.raises(SystemExit):

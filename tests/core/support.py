@@ -63,7 +63,7 @@ class ManualEngine(Engine):
         self._waiter = _Waiter()
         super().__init__(self._waiter)
 
-    def _clock(self) -> float:
+    def clock(self) -> float:
         return self._waiter.now
 
     def advance(self, seconds: float) -> None:

@@ -86,7 +86,7 @@ class Clock:
 def clock(monkeypatch) -> Clock:
     """The clock of the test's engine."""
     clock = Clock()
-    monkeypatch.setattr(Engine, "_clock", clock)
+    monkeypatch.setattr(Engine, "clock", clock)
     return clock
 
 
@@ -766,7 +766,7 @@ class Attempts:
         class Watched(socket.socket):
             def connect_ex(self, address: Any) -> int:
                 attempts.append(address[0])
-                times.append(Engine._clock())
+                times.append(Engine.clock())
                 sockets.append(self)
                 return super().connect_ex(address)
 

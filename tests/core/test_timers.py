@@ -23,7 +23,7 @@ class Clockwork(Engine):
 
     now = 1000.0
 
-    def _clock(self) -> float:
+    def clock(self) -> float:
         return self.now
 
     def later(self, seconds: float) -> None:

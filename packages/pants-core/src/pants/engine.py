@@ -81,14 +81,15 @@ class Engine:
     """
 
     _instance: ClassVar[Engine | None] = None
-    _clock: Callable[[], float] = staticmethod(time.monotonic)
+    #: The time now, in seconds since some moment; `time` is that of the turn.
+    clock: Callable[[], float] = staticmethod(time.monotonic)
 
     def __init__(self, poller: Poller | None = None) -> None:
         if poller is not None and not isinstance(poller, Poller):
             raise TypeError(f"poller is an object with the methods of pants.engine.Poller, not {poller!r}")
         self._poller = best_poller() if poller is None else poller
         self._wait = self._poller.poll
-        self._timers = Timers(self._clock)
+        self._timers = Timers(self.clock)
         # What there is to run, looked at in each turn. Timers keeps to these very objects.
         self._heap = self._timers.heap
         self._callbacks = self._timers.callbacks
@@ -109,7 +110,7 @@ class Engine:
         # The same for those of which nobody may ever make use, and which may be forgotten.
         self.unused: WeakSet[Channel] = WeakSet()
         # The time of this turn, on the engine's clock, in seconds: for what need not be more exact than a turn.
-        self.time = self._clock()
+        self.time = self.clock()
         self._turning = False
         self._started = False
         self._stopped = False
@@ -218,7 +219,7 @@ class Engine:
             if delay is not None and delay < wait:
                 wait = delay
         batch = self._batch = self._wait(wait)
-        self.time = self._clock()
+        self.time = self.clock()
         if self._interrupted:
             return
         handlers = self._handlers

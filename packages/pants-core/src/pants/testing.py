@@ -73,9 +73,9 @@ def run_until(condition: Callable[[], Value], timeout: float = 10.0, engine: Eng
     check_seconds(timeout, "timeout", zero=True)
     if engine is None:
         engine = Engine.instance()
-    end = engine._clock() + timeout
+    end = engine.clock() + timeout
     while not (value := condition()):
-        left = end - engine._clock()
+        left = end - engine.clock()
         if left <= 0:
             raise AssertionError(f"not within {timeout} seconds: {_source(condition)}")
         engine.poll(min(left, ASKING_INTERVAL))
@@ -213,7 +213,8 @@ class MemoryEngine(Engine):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _clock(self) -> float:
+    def clock(self) -> float:
+        """The same as `now`."""
         return self._memory.now
 
     @property
@@ -283,6 +284,8 @@ class MemoryEngine(Engine):
 
     def accept(self, server: Server, *, remote_address: Any = PEER_ADDRESS) -> Peer:
         """Have a server accept a connection: its `on_accept` is called. It need not listen.
+
+        A server with ``proxy_protocol`` does what it would: the peer is to send a header first.
 
         Args:
             server: A server of this engine.
@@ -425,13 +428,14 @@ class _MemorySocket(_socket.socket):
     def getpeername(self) -> Any:
         return self.other._address
 
-    def recv(self, size: int, _flags: int = 0, /) -> bytes:
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
         if self.broken is not None:
             raise self.broken
         data = bytes(self.inbox[:size])
         if not data and not self.ended:
             raise BlockingIOError(errno.EAGAIN, "nothing has arrived")
-        del self.inbox[:size]
+        if not flags & _socket.MSG_PEEK:
+            del self.inbox[:size]
         return data
 
     def send(self, data: Any, _flags: int = 0, /) -> int:

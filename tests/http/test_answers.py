@@ -148,7 +148,7 @@ BAD: dict[str, tuple[type[Exception], str, tuple[Any, ...]]] = {
     "a colon in a name": (ValueError, "token", ("", 200, "text/plain", {"X:": "a"})),
     "an empty name": (ValueError, "token", ("", 200, "text/plain", {"": "a"})),
     "a name that is none": (TypeError, "name of a header", ("", 200, "text/plain", {1: "a"})),
-    "a value that is none": (TypeError, "header X is a str", ("", 200, "text/plain", {"X": 1})),
+    "a value that is none": (TypeError, "header X is a str", ("", 200, "text/plain", {"X": 1.5})),
     "a header of the framing": (ValueError, "by the server", ("", 200, "text/plain", {"CONTENT-length": "1"})),
     "a coding": (ValueError, "by the server", ("", 200, "text/plain", {"Transfer-Encoding": "chunked"})),
 }

@@ -10,9 +10,19 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pants.http._head import HEAD_END, MAX_HEAD, Head, QuickParser, match_repeated, parse, split_fields
+from pants.http import _head
+from pants.http._head import HEAD_END, Head, match_repeated, split_fields
+from pants.http._limits import Limits
 from pants.http._refused import Refused
 from tests.http.support import CHUNKED, get, post
+
+LIMITS = Limits()
+REFUSED = {"CONNECT", "TRACE"}
+
+
+def parse(data: bytes) -> Head:
+    return _head.parse(data, LIMITS, REFUSED)
+
 
 BROWSER = get(
     b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0",
@@ -102,7 +112,7 @@ def verdict(data: bytes) -> Head | None:
 @example(get(b"Connection: close"))
 @settings(max_examples=1000, deadline=None)
 def test_what_the_quick_way_takes_the_other_takes_alike(data: bytes) -> None:
-    quick = QuickParser()
+    quick = _head.QuickParser(LIMITS, REFUSED)
     for _ in range(2):  # nothing may be left from the first time
         found = quick.parse(data) if data.endswith(HEAD_END) else None
         if found is not None:
@@ -119,9 +129,9 @@ def test_a_line_before_repeated_fields_is_taken_as_the_other_ways_do(
 ) -> None:
     line = method + b" " * space + b"/" * slash + path
     data = get(line=line + b" HTTP/1.1")
-    if match := match_repeated(data, 0, len(line)):
+    if (match := match_repeated(data, 0, len(line))) and len(match[2]) <= LIMITS.request_line:
         assert verdict(data) == Head(match[1].decode(), match[2].decode(), "HTTP/1.1", True, 0, False)
-        assert QuickParser().parse(data) is not None
+        assert _head.QuickParser(LIMITS, REFUSED).parse(data) is not None
 
 
 def test_each_character_of_a_line() -> None:
@@ -135,7 +145,7 @@ def test_each_character_of_a_line() -> None:
 
 @pytest.mark.parametrize("data", [get(), BROWSER, get(line=b"HEAD /a?b HTTP/1.1"), get(host=b"[::1]:8080")])
 def test_the_quick_way_takes_what_is_ordinary(data: bytes) -> None:
-    assert QuickParser().parse(data) is not None
+    assert _head.QuickParser(LIMITS, REFUSED).parse(data) is not None
     assert verdict(data) is not None
 
 
@@ -168,7 +178,7 @@ def test_only_refused_comes_out(data: bytes) -> None:
 def test_the_longest_head() -> None:
     """DESIGN §5: sizes are ours to refuse."""
     fields = [b"X: " + b"y" * 2000] * 32
-    rest = MAX_HEAD - len(get(*fields, b"Z: "))
+    rest = LIMITS.headers - len(get(*fields, b"Z: "))
     assert parse(get(*fields, b"Z: " + b"z" * rest)).length == 0
     with pytest.raises(Refused) as caught:
         parse(get(*fields, b"Z: " + b"z" * (rest + 1)))
@@ -176,7 +186,7 @@ def test_the_longest_head() -> None:
 
 
 def test_many_hosts_are_not_all_remembered() -> None:
-    quick = QuickParser()
+    quick = _head.QuickParser(LIMITS, REFUSED)
     for number in range(1000):
         assert quick.parse(get(host=b"host%d" % number)) == ("GET", "/")
     assert len(quick._hosts) <= 256

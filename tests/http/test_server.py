@@ -84,9 +84,9 @@ def test_no_name_of_a_stream_is_taken_twice() -> None:
     """`HTTPConnection` overrides hooks only; a private name of Stream's that it used too would break both."""
     own = {name for name in [*vars(HTTPConnection), *HTTPConnection.__slots__] if not name.startswith("__")}
     inherited = {name for name in dir(Stream) if not name.startswith("__")}
-    assert {name for name in own & inherited if not name.startswith("on_")} == {"server"} & own
+    assert {name for name in own & inherited if not name.startswith("on_")} == {"server", "high_water"} & own
     own = {name for name in [*vars(HTTPServer), *HTTPServer.__slots__] if not name.startswith("__")}
-    assert own & set(dir(Server)) == {"listen", "startSSL", "start_ssl"}
+    assert own & set(dir(Server)) == {"listen", "startSSL", "start_ssl", "close"}
 
 
 # --- Keep-alive -------------------------------------------------------------------------------------------------
@@ -472,18 +472,26 @@ def test_a_large_body_may_take_longer() -> None:
         assert not peer.ended
 
 
-def test_a_client_that_takes_nothing_is_closed() -> None:
-    with site(lambda request: request.send_response(b"a" * 100_000)) as web:
+@pytest.mark.parametrize("fields", [(), (b"Connection: close",)])
+def test_a_client_that_takes_too_little_is_cut_off(fields: tuple[bytes, ...]) -> None:
+    """Limits.write_rate, 500 bytes a second, over write_timeout, 75 seconds."""
+    with site(lambda request: request.send_response(b"a" * 1_000_000)) as web:
         peer = web.connect()
         peer.window = 10_000
-        peer.send(get())
-        for _ in range(9):  # a slow one is served
+        peer.send(get(*fields))
+        for _ in range(10):  # a slow one is served
             web.engine.advance(50)
-            peer.window = 10_000
+            peer.window = 50_000
         assert not peer.ended
         connection = web.requests[0].connection
-        web.engine.advance(200)
-        assert connection.closed
+        taken = len(peer.received)
+        assert taken > 500_000
+        begun = web.engine.now
+        while not connection.closed and web.engine.now < 100_000:
+            web.engine.advance(20)
+            peer.window = 100  # some traffic there is
+        assert 0 < web.engine.now - begun <= 150 + 20
+        assert web.server.counters.slow_readers == 1
 
 
 def test_a_connection_that_closes_has_no_deadline_any_more() -> None:

@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from pants.http.utils import HTTPHeaders
 
 # How an answer leaves the connection, as its status line and its Connection field (RFC 9112 §9.3) have it.
 KEEP: Final = 0
@@ -21,17 +23,20 @@ _CONNECTION: Final = (b"", b"Connection: close\r\n", b"Connection: keep-alive\r\
 
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
-# RFC 9110 §15.3.5, §15.4.5: they end with their head, and say nothing of a length or a type.
-_WITHOUT_CONTENT: Final = frozenset({204, 304})
+# RFC 9110 §15.3.5, §15.4.5: they end with their head.
+WITHOUT_CONTENT: Final = frozenset({204, 304})
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
-# What the server sets by itself.
+# What send_response() sets by itself.
 _OWN_FIELDS: Final = frozenset({"connection", "content-length", "content-type", "date", "server", "transfer-encoding"})
 
 # Answers that differ in what is kept of them, at most, within one second.
 _MOST_KEPT: Final = 256
+
+#: Header fields, as programs give them. A value is a str or an int, or a list of them for several fields.
+Fields = Mapping[str, Any] | Iterable[tuple[str, Any]]
 
 
 class AnswerHead(NamedTuple):
@@ -51,16 +56,28 @@ class AnswerHead(NamedTuple):
 
 
 class AnswerHeads:
-    """Makes the heads of a server's answers, and keeps them for the second that their Date tells."""
+    """Makes the heads of a server's answers, and keeps them for the second that their Date tells.
 
-    __slots__ = ("_heads", "_until")
+    Args:
+        server_name: The value of the Server field; None for no such field.
 
-    def __init__(self) -> None:
+    Raises:
+        TypeError: It is not a str.
+        ValueError: It cannot stand in a header.
+    """
+
+    __slots__ = ("_date_line", "_heads", "_server_line", "_until")
+
+    def __init__(self, server_name: str | None = "Pants") -> None:
+        if server_name is not None:
+            check_value("server_name", server_name)
+        self._server_line = b"" if server_name is None else b"Server: %b\r\n" % server_name.encode("latin-1")
+        self._date_line = b""
         self._heads: dict[tuple[int, str, int], AnswerHead] = {}
         self._until = 0.0
 
     def get(self, code: int, content_type: str, ending: int, now: float) -> AnswerHead:
-        """Return the head of an answer.
+        """Return the head of an answer with a type and a length.
 
         Args:
             code: The status code.
@@ -73,34 +90,68 @@ class AnswerHeads:
             ValueError: The code is not that of a final answer, or the type cannot stand in a header.
         """
         if now >= self._until:
-            self._heads.clear()
-            self._until = now + 1 - time.time() % 1  # until the next second begins
+            self._renew(now)
         head = self._heads.get((code, content_type, ending))
         if head is None:
-            head = _make(code, content_type, ending)
+            head = self._make(code, content_type, ending)
             if len(self._heads) < _MOST_KEPT:
                 self._heads[code, content_type, ending] = head
         return head
 
+    def _renew(self, now: float) -> None:
+        self._heads.clear()
+        self._date_line = b"Date: %b\r\n" % formatdate(usegmt=True).encode()
+        self._until = now + 1 - time.time() % 1  # until the next second begins
 
-def _make(code: int, content_type: str, ending: int) -> AnswerHead:
+    def _make(self, code: int, content_type: str, ending: int) -> AnswerHead:
+        check_code(code)
+        check_value("content_type", content_type)
+        charset = find_charset(content_type)
+        prefix = status_line(code, ending) + self._server_line + self._date_line + _CONNECTION[ending]
+        if code in WITHOUT_CONTENT:
+            return AnswerHead(prefix, charset, False, False)
+        prefix += b"Content-Type: %b\r\nContent-Length: " % content_type.encode("latin-1")
+        return AnswerHead(prefix, charset, True, code != 205)  # RFC 9110 §15.3.6: 205 has none either, and says so
+
+    def with_fields(self, code: int, ending: int, fields: list[tuple[str, str]], now: float) -> bytes:
+        """Return the head of an answer with other fields, which have been checked; without the empty line."""
+        if now >= self._until:
+            self._renew(now)
+        names = [name.lower() for name, _ in fields]
+        lines = b"".join(
+            [
+                status_line(code, ending),
+                b"" if "server" in names else self._server_line,
+                b"" if "date" in names else self._date_line,
+                b"" if "connection" in names else _CONNECTION[ending],
+            ]
+        )
+        return lines + "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("latin-1")
+
+    def refusal(self, status: int, reason: str, now: float, with_content: bool = True) -> bytes:
+        """Return the whole answer to a request that is refused."""
+        head = self.get(status, "text/plain", CLOSE, now)
+        content = f"{status} {HTTPStatus(status).phrase}: {reason}\n".encode()
+        return b"%b%d\r\n\r\n%b" % (head.prefix, len(content), content if with_content else b"")
+
+
+def status_line(code: int, ending: int) -> bytes:
+    """Return a status line, with a reason where the code is known (RFC 9112 §4)."""
+    return b"%b %d %b\r\n" % (_PROTOCOLS[ending], code, _REASONS.get(code, b""))
+
+
+def check_code(code: int, lowest: int = 200) -> None:
+    """Raise unless ``code`` can be the status of an answer.
+
+    Raises:
+        TypeError: It is not an int.
+        ValueError: It is not between ``lowest`` and 599.
+    """
     if isinstance(code, bool) or not isinstance(code, int):
         raise TypeError(f"code is an int, not {code!r}")
-    if not 200 <= code <= 599:
-        raise ValueError(f"code is that of a final answer, 200 to 599 (RFC 9110 §15), not {code!r}")
-    check_value("content_type", content_type)
-    charset = find_charset(content_type)
-    prefix = b"%b %d %b\r\nServer: Pants\r\nDate: %b\r\n%b" % (
-        _PROTOCOLS[ending],
-        code,
-        _REASONS.get(code, b""),
-        formatdate(usegmt=True).encode(),
-        _CONNECTION[ending],
-    )
-    if code in _WITHOUT_CONTENT:
-        return AnswerHead(prefix, charset, False, False)
-    prefix += b"Content-Type: %b\r\nContent-Length: " % content_type.encode("latin-1")
-    return AnswerHead(prefix, charset, True, code != 205)  # RFC 9110 §15.3.6: 205 has none either, and says so
+    if not lowest <= code <= 599:
+        what = "a final answer" if lowest == 200 else "an answer"
+        raise ValueError(f"code is that of {what}, {lowest} to 599 (RFC 9110 §15), not {code!r}")
 
 
 def find_charset(content_type: str) -> str:
@@ -115,28 +166,50 @@ def find_charset(content_type: str) -> str:
     try:
         "".encode(match[1])  # not codecs.lookup(), which knows of base64 too
         return codecs.lookup(match[1]).name
-    except LookupError:
+    except (LookupError, ValueError):
         raise ValueError(f"content_type names a charset that is not known: {content_type!r}") from None
 
 
-def field_lines(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> bytes:
-    """Return header fields as they are sent.
+def checked_fields(headers: Fields) -> list[tuple[str, str]]:
+    """Return header fields one by one.
 
     Raises:
-        TypeError: A name or a value is not a str.
-        ValueError: One contains what cannot stand there, a CR, LF or NUL above all; or the server sets it by itself.
+        TypeError: A name is not a str, or a value neither a str nor an int.
+        ValueError: One contains what cannot stand there, a CR, LF or NUL above all.
     """
-    lines = []
-    for name, value in headers.items() if isinstance(headers, Mapping) else headers:
+    if isinstance(headers, HTTPHeaders):
+        pairs: Iterable[tuple[str, Any]] = [(name, headers.get_list(name)) for name in headers]
+    else:
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
+    fields = []
+    for name, values in pairs:
         if not isinstance(name, str):
             raise TypeError(f"the name of a header is a str, not {name!r}")
         if not _TOKEN.fullmatch(name):
             raise ValueError(f"the name of a header is a token (RFC 9110 §5.1), not {name!r}")
+        for value in values if isinstance(values, (list, tuple)) else (values,):
+            if isinstance(value, int) and not isinstance(value, bool):
+                value = str(value)
+            check_value(f"the header {name}", value)
+            fields.append((name, value))
+    return fields
+
+
+def own_fields_refused(headers: Fields) -> list[tuple[str, str]]:
+    """Return header fields one by one, for an answer whose framing and type are told otherwise.
+
+    Raises:
+        TypeError: As `checked_fields`.
+        ValueError: As `checked_fields`; or the server sets one by itself.
+    """
+    fields = checked_fields(headers)
+    for name, _ in fields:
         if name.lower() in _OWN_FIELDS:
-            raise ValueError(f"the header {name} is set by the server itself")
-        check_value(f"the header {name}", value)
-        lines.append(f"{name}: {value}\r\n")
-    return "".join(lines).encode("latin-1")
+            raise ValueError(
+                f"the header {name} is set by the server in send_response(); send_status(), send_headers() and send() leave "
+                "some of that to the program"
+            )
+    return fields
 
 
 def check_value(what: str, value: str) -> None:
@@ -150,10 +223,3 @@ def check_value(what: str, value: str) -> None:
         raise TypeError(f"{what} is a str, not {value!r}")
     if not _VALUE.fullmatch(value):
         raise ValueError(f"{what} cannot contain control characters, nor any beyond Latin-1: {value!r}")
-
-
-def refusal(status: int, reason: str, with_content: bool) -> bytes:
-    """Return the answer to a request that is refused."""
-    head = _make(status, "text/plain", CLOSE)
-    content = f"{status} {HTTPStatus(status).phrase}: {reason}\n".encode()
-    return b"%b%d\r\n\r\n%b" % (head.prefix, len(content), content if with_content else b"")

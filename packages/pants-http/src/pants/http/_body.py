@@ -1,13 +1,17 @@
-"""The body of a request: how it is framed (RFC 9112 §6). Sans-IO.
+"""The body of a request: how it is framed (RFC 9112 §6), and where it is kept. Sans-IO but for temporary files.
 
-Both classes are fed what was received, from a position on, and return the position up to which it was theirs.
+A framing is fed what was received, from a position on, returns the position up to which it was the body's, and passes
+the content on to its ``sink``: a `BodyStore`, the parser of a form, or the program itself.
 """
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from functools import partial
+from tempfile import SpooledTemporaryFile
 from types import SimpleNamespace
-from typing import Final
+from typing import IO, Final, cast
 
 from httptools import HttpParserError, HttpRequestParser
 
@@ -17,69 +21,115 @@ from pants.http._refused import Refused
 # The bytes that chunk sizes, extensions and trailers may take: these, and as many again for each byte of content.
 MAX_FRAMING: Final = 65536
 FRAMING_PER_BYTE: Final = 8
+# Trailer fields, at most.
+MAX_TRAILERS: Final = 128
 
 # llhttp takes chunks as a part of a message only. It is told that the connection closes after this one, so that
 # whatever follows is an error rather than another message.
 _CHUNKED_MESSAGE: Final = b"POST / HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
 
+# Pieces shorter than this are put together: an object for each would take more memory than they do.
+_SMALL: Final = 4096
 
-class LengthBody:
-    """A body whose length was told in advance (RFC 9112 §6.2)."""
-
-    __slots__ = ("_data", "_left")
-
-    def __init__(self, length: int) -> None:
-        self._data = bytearray()
-        self._left = length
-
-    @property
-    def done(self) -> bool:
-        """Whether the body is complete."""
-        return not self._left
-
-    @property
-    def received(self) -> int:
-        """The bytes received so far."""
-        return len(self._data)
-
-    def feed(self, data: bytes | bytearray, at: int) -> int:
-        """Take what belongs to the body out of ``data``, beginning at ``at``; return where that ends."""
-        taken = data[at : at + self._left]
-        self._data += taken
-        self._left -= len(taken)
-        return at + len(taken)
-
-    def content(self) -> bytes:
-        """Return the body."""
-        return bytes(self._data)
+Sink = Callable[[bytes], object]
 
 
-class ChunkedBody:
-    """A body in chunks (RFC 9112 §7.1). Trailers are dropped, as §7.1.2 allows.
+class _Framing:
+    """What both framings have.
 
     Args:
-        limit: The longest content to take, in bytes.
+        sink: Called with each piece of the content.
     """
 
-    __slots__ = ("_data", "_ends", "_limit", "_parser", "_tail", "received")
+    __slots__ = ("_seen", "received", "sink")
 
     #: The bytes received so far, those of the framing included.
     received: int
 
-    def __init__(self, limit: int) -> None:
-        self._data = bytearray()
+    def __init__(self, sink: Sink) -> None:
+        self.received = self._seen = 0
+        self.sink = sink
+
+    def take_progress(self) -> int:
+        """Return the number of bytes that were received since this was called before."""
+        progress = self.received - self._seen
+        self._seen = self.received
+        return progress
+
+
+class LengthBody(_Framing):
+    """A body whose length was told in advance (RFC 9112 §6.2).
+
+    Args:
+        length: Its length, in bytes.
+        sink: Called with each piece of it.
+    """
+
+    __slots__ = ("left", "trailers")
+
+    #: The bytes that are still to come.
+    left: int
+    #: There are none.
+    trailers: tuple[tuple[str, str], ...]
+
+    def __init__(self, length: int, sink: Sink) -> None:
+        super().__init__(sink)
+        self.left = length
+        self.trailers = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether the body is complete."""
+        return not self.left
+
+    def feed(self, data: bytes | bytearray, at: int) -> int:
+        """Take what belongs to the body out of ``data``, beginning at ``at``; return where that ends."""
+        taken = bytes(data[at : at + self.left])
+        count = len(taken)
+        self.left -= count
+        self.received += count
+        if count:
+            self.sink(taken)
+        return at + count
+
+
+class ChunkedBody(_Framing):
+    """A body in chunks (RFC 9112 §7.1).
+
+    Args:
+        limit: The longest content to take, in bytes.
+        sink: Called with the content of each piece that is fed.
+    """
+
+    __slots__ = ("_content", "_ends", "_limit", "_parser", "_size", "_tail", "trailers")
+
+    #: The fields behind the last chunk (RFC 9112 §7.1.2).
+    trailers: list[tuple[str, str]]
+    #: How many bytes are still to come is not known.
+    left: None = None
+
+    def __init__(self, limit: int, sink: Sink) -> None:
+        super().__init__(sink)
+        self.trailers = []
+        self._content = bytearray()  # of what is being fed
         self._ends: list[bool] = []
         self._limit = limit
+        self._size = 0  # of the content
         self._tail = b""  # the last bytes that were taken, in which HEAD_END may have begun
-        self.received = 0
-        events = SimpleNamespace(on_body=self._data.extend, on_message_complete=partial(self._ends.append, True))
+        events = SimpleNamespace(on_body=self._content.extend, on_message_complete=partial(self._ends.append, True))
+        events.on_header = self._add_trailer
         self._parser = HttpRequestParser(events)
         self._parser.feed_data(_CHUNKED_MESSAGE)
+        self.trailers.clear()
 
     @property
     def done(self) -> bool:
         """Whether the body is complete."""
         return bool(self._ends)
+
+    def _add_trailer(self, name: bytes, value: bytes) -> None:
+        if len(self.trailers) <= MAX_TRAILERS:
+            self.trailers.append((name.decode("latin-1"), value.strip(b" \t").decode("latin-1")))
 
     def feed(self, data: bytes | bytearray, at: int) -> int:
         """Take what belongs to the body out of ``data``, beginning at ``at``; return where that ends.
@@ -99,12 +149,23 @@ class ChunkedBody:
             at = end
             self._tail = (self._tail + piece[-3:])[-3:]
             self.received += len(piece)
-            size = len(self._data)
-            if size > self._limit:
-                raise Refused(413, "The body is too large")
-            if self.received - size > MAX_FRAMING + FRAMING_PER_BYTE * size:
-                raise Refused(400, "The body is too small for its chunks, extensions and trailers")
+            self._check()
+        if self._content:
+            content = bytes(self._content)
+            self._content.clear()
+            self._size += len(content)
+            self.sink(content)
         return at
+
+    def _check(self) -> None:
+        """Raise Refused if a limit is crossed."""
+        size = self._size + len(self._content)
+        if size > self._limit:
+            raise Refused(413, "The body is too large")
+        if self.received - size > MAX_FRAMING + FRAMING_PER_BYTE * size:
+            raise Refused(400, "The body is too small for its chunks, extensions and trailers")
+        if len(self.trailers) > MAX_TRAILERS:
+            raise Refused(431, "There are too many trailer fields")
 
     def _possible_end(self, data: bytes | bytearray, at: int) -> int:
         tail = self._tail
@@ -114,6 +175,76 @@ class ChunkedBody:
         found = data.find(HEAD_END, at)
         return len(data) if found < 0 else found + len(HEAD_END)
 
+
+class BodyStore:
+    """Keeps a body: in memory, and on disk where it is long.
+
+    Args:
+        spool_size: The longest body to keep in memory, in bytes.
+    """
+
+    __slots__ = ("_content", "_file", "_pieces", "_spool_size", "size")
+
+    #: The bytes that are kept.
+    size: int
+
+    def __init__(self, spool_size: int) -> None:
+        self.size = 0
+        self._spool_size = spool_size
+        self._pieces: list[bytes | bytearray] = []
+        self._content: bytes | None = None
+        self._file: IO[bytes] | None = None
+
+    def add(self, data: bytes) -> None:
+        """Keep another piece."""
+        self.size += len(data)
+        if self._file is not None:
+            self._file.write(data)
+        elif self.size > self._spool_size:
+            # It rolls over to a file at the first write, for that is beyond its size as well.
+            self._file = cast("IO[bytes]", SpooledTemporaryFile(max_size=self._spool_size))  # noqa: SIM115 - see close()
+            for piece in self.take_pieces():
+                self._file.write(piece)
+            self._file.write(data)
+        elif len(data) >= _SMALL:
+            self._pieces.append(data)
+        elif self._pieces and isinstance(self._pieces[-1], bytearray):
+            self._pieces[-1] += data
+        else:
+            self._pieces.append(bytearray(data))
+
+    def take_pieces(self) -> list[bytes | bytearray]:
+        """Hand over what is in memory, and forget it."""
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    @property
     def content(self) -> bytes:
-        """Return the body."""
-        return bytes(self._data)
+        """All of the body, in memory."""
+        if self._file is not None:
+            at = self._file.tell()
+            self._file.seek(0)
+            content = self._file.read()
+            self._file.seek(at)
+            return content
+        if self._content is None:
+            self._content = b"".join(self._pieces)
+            self._pieces = []
+        return self._content
+
+    def open(self) -> IO[bytes]:
+        """Return a file with the body, at its start: the same one each time where the body is on disk."""
+        if self._file is None:
+            return io.BytesIO(self.content)
+        self._file.seek(0)
+        return self._file
+
+    @property
+    def closed(self) -> bool:
+        """Whether the body lay on disk, and is gone."""
+        return self._file is not None and self._file.closed
+
+    def close(self) -> None:
+        """Give the file back; what is in memory stays."""
+        if self._file is not None:
+            self._file.close()

@@ -12,24 +12,21 @@ has a plain request line, and fields that `QuickParser` took before. For all els
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Final, NamedTuple
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
+from pants.http._limits import Limits
 from pants.http._refused import Refused
-
-# Limits, in bytes but for the last.
-MAX_HEAD: Final = 65536
-MAX_TARGET: Final = 8192
-MAX_FIELDS: Final = 128
 
 #: What a head ends with (RFC 9112 §2.1).
 HEAD_END: Final = b"\r\n\r\n"
 
 # A request line without its protocol that leaves nothing to judge. Of what a URI may be made of (RFC 3986 §2) it leaves
 # out the brackets and the fragment.
-match_repeated: Final = re.compile(rb"(GET|HEAD) (/[A-Za-z0-9\-._~!$&'()*+,;=:@/%?]{0,8191})").fullmatch
+match_repeated: Final = re.compile(rb"(GET|HEAD) (/[A-Za-z0-9\-._~!$&'()*+,;=:@/%?]*)").fullmatch
 #: The longest fields, with the protocol before them, that a connection keeps for `match_repeated`.
 MOST_KEPT: Final = 1024
 
@@ -41,23 +38,26 @@ _HOST: Final = (
     rb"(?:\[(?:[0-9A-Fa-f:.]+|[vV][0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+)\]"
     rb"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
 )
-_HOST_VALUE: Final = re.compile(rb"[ \t]*" + _HOST + rb"[ \t]*")
+HOST_VALUE: Final = re.compile(rb"[ \t]*" + _HOST + rb"[ \t]*")
 _HOST_FIELDS: Final = re.compile(rb"(?i:\nhost:)([^\r]*)")
 # RFC 9112 §3.2.2. A URI of the schemes http and https has a host that is not empty (RFC 9110 §4.2.1).
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://(?![:/?#]|\Z)" + _HOST + rb"(?:[/?#].*)?")
 # RFC 9110 §8.6. More digits than that are beyond every limit.
 _LENGTH: Final = re.compile(rb"[0-9]{1,19}")
+# RFC 9112 §3.2.3
+_AUTHORITY: Final = re.compile(rb"(?!:)" + _HOST.removesuffix(b"?") + rb"(?<!:)")
 
-# Fields shorter than this cannot be too many: one takes four bytes at least.
-_FEW_FIELDS: Final = 4 * MAX_FIELDS
+# Methods that leave nothing to judge.
+_ORDINARY: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
 
 class Head(NamedTuple):
     """A head that may be served.
 
     Attributes:
-        method: As it came; one of those that llhttp knows, but CONNECT.
-        target: The request target as it came: in origin form, in absolute form, or ``*`` (RFC 9112 §3.2).
+        method: As it came; one of those that llhttp knows.
+        target: The request target as it came: in origin form, in absolute form, or ``*``; of CONNECT, in authority form
+            (RFC 9112 §3.2).
         protocol: HTTP/1.0 or HTTP/1.1.
         keep_alive: Whether the client leaves the connection open for another request (RFC 9112 §9.3).
         length: The length of the body in bytes, 0 where there is none; None if it is chunked.
@@ -78,9 +78,26 @@ class QuickParser:
     One parser serves all connections of a server, for it is fed whole heads only, and keeps nothing between them.
     """
 
-    __slots__ = ("_bodies", "_complete", "_feed", "_hosts", "_keeps", "_parser", "_urls", "on_body", "on_url")
+    __slots__ = (
+        "_bodies",
+        "_complete",
+        "_feed",
+        "_few",
+        "_hosts",
+        "_keeps",
+        "_limits",
+        "_methods",
+        "_parser",
+        "_urls",
+        "on_body",
+        "on_url",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits, refused_methods: Collection[str]) -> None:
+        self._limits = limits
+        self._methods = _ORDINARY.difference(method.encode() for method in refused_methods)
+        # A head no longer than this crosses no limit: a field takes four bytes at least.
+        self._few = min(4 * limits.header_count, limits.request_line, limits.header, limits.headers)
         self._urls: list[bytes] = []
         self._bodies: list[bytes | None] = []
         self.on_url = self._urls.append
@@ -133,8 +150,8 @@ class QuickParser:
         if (
             not data.startswith(b" HTTP/1.1\r\n", len(method) + 1 + len(url))
             or url[0] != 0x2F  # "/"
-            or len(url) > MAX_TARGET
-            or (len(data) > _FEW_FIELDS and (data.count(b"\n") - 2 > MAX_FIELDS or len(data) > MAX_HEAD))
+            or method not in self._methods
+            or (len(data) > self._few and self._is_large(data, len(url)))
         ):
             return None
         hosts = _HOST_FIELDS.findall(data)
@@ -142,8 +159,18 @@ class QuickParser:
             return None
         return method.decode(), url.decode()
 
+    def _is_large(self, data: bytes, target: int) -> bool:
+        """Whether a head may cross a limit."""
+        limits = self._limits
+        return (
+            target > limits.request_line
+            or len(data) > limits.headers
+            or data.count(b"\n") - 2 > limits.header_count
+            or (len(data) > limits.header and max(map(len, data.split(b"\n"))) - 1 > limits.header)
+        )
+
     def _is_good(self, host: bytes) -> bool:
-        good = _HOST_VALUE.fullmatch(host) is not None
+        good = HOST_VALUE.fullmatch(host) is not None
         if good and len(host) < 256:
             if len(self._hosts) >= 256:
                 self._hosts.clear()
@@ -151,19 +178,20 @@ class QuickParser:
         return good
 
 
-def parse(head: bytes) -> Head:
+def parse(head: bytes, limits: Limits, refused_methods: Collection[str]) -> Head:
     """Parse a head, or refuse it.
 
     Args:
         head: From the request line to the empty line, both included.
+        limits: What it may be.
+        refused_methods: Methods that are not served.
 
     Raises:
         Refused: It is malformed, ambiguous, too large, or asks for what this server does not do.
     """
-    line = check_request_line(head[: head.index(b"\r\n")])
-    if len(head) > MAX_HEAD:
+    method, target, protocol = check_request_line(head[: head.index(b"\r\n")], limits)
+    if len(head) > limits.headers:
         raise Refused(431, "The header section is too large")
-    method, target, protocol = line
     fields: list[tuple[bytes, bytes]] = []
     events = SimpleNamespace(on_header=lambda name, value: fields.append((name.lower(), value.strip(b" \t"))))
     parser = HttpRequestParser(events)
@@ -175,13 +203,17 @@ def parse(head: bytes) -> Head:
         raise Refused(501, "The method is not known") from None
     except HttpParserError as error:
         raise Refused(400, str(error)) from None
-    if method == b"CONNECT":
-        raise Refused(501, "This is not a proxy")
-    if len(fields) > MAX_FIELDS:
+    if method.decode() in refused_methods:
+        raise Refused(501, f"The method {method.decode()} is not served")
+    if len(fields) > limits.header_count:
         raise Refused(431, "There are too many header fields")
+    if len(head) > limits.header and max(map(len, head.split(b"\r\n")[1:])) > limits.header:
+        raise Refused(431, "A header field is too large")
     _check_target(method, target)
     _check_host(fields, protocol)
     length = _body_length(fields, protocol)
+    if method == b"CONNECT" and length != 0:  # RFC 9110 §9.3.6
+        raise Refused(400, "CONNECT has no body")
     return Head(
         method.decode(),
         target.decode(),
@@ -192,8 +224,12 @@ def parse(head: bytes) -> Head:
     )
 
 
-def check_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
+def check_request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
     """Split a request line (RFC 9112 §3), given without its CRLF.
+
+    Args:
+        line: The line.
+        limits: How long its target may be.
 
     Returns:
         Method, target and protocol.
@@ -202,7 +238,8 @@ def check_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
         Refused: It is malformed, its target is too long (RFC 9110 §15.5.15), or it asks for another version than
             HTTP/1.0 and HTTP/1.1 (§15.6.6).
     """
-    if len(line) > MAX_TARGET and max(map(len, line.split(b" "))) > MAX_TARGET:
+    longest = limits.request_line
+    if len(line) > longest and max(map(len, line.split(b" "))) > longest:
         raise Refused(414, "The request target is too long")
     match = _REQUEST_LINE.fullmatch(line)
     if match is None or not _TOKEN.fullmatch(match[1]):
@@ -212,31 +249,35 @@ def check_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     return match[1], match[2], match[3]
 
 
-def check_beginning(data: bytes | bytearray, at: int, searched: int) -> None:
+def check_beginning(data: bytes | bytearray, at: int, searched: int, limits: Limits) -> None:
     """Refuse an incomplete head as soon as it is hopeless, rather than wait for its end.
 
     Args:
         data: What has been received.
         at: Where the head begins in it.
         searched: The position up to which it was looked at before.
+        limits: What it may be.
 
     Raises:
         Refused: As by `check_request_line`; or it is too large by now.
     """
     line_end = data.find(b"\n", at)
     if line_end < 0:
-        if len(data) - at > MAX_TARGET + 64:
+        if len(data) - at > limits.request_line + 64:
             raise Refused(414, "The request target is too long")
     elif line_end >= searched:
         if data[line_end - 1] != 0x0D:  # RFC 9112 §2.2 lets a server be strict about bare LF
             raise Refused(400, "Lines end with CRLF")
-        check_request_line(bytes(data[at : line_end - 1]))
-    if len(data) - at > MAX_HEAD:
+        check_request_line(bytes(data[at : line_end - 1]), limits)
+    if len(data) - at > limits.headers:
         raise Refused(431, "The header section is too large")
 
 
 def _check_target(method: bytes, target: bytes) -> None:
-    if target == b"*":
+    if method == b"CONNECT":
+        if not _AUTHORITY.fullmatch(target):
+            raise Refused(400, "The target of CONNECT is a host and a port")
+    elif target == b"*":
         if method != b"OPTIONS":  # RFC 9112 §3.2.4
             raise Refused(400, "The target * is for OPTIONS")
     elif not target.startswith(b"/") and not _ABSOLUTE.fullmatch(target):
@@ -247,7 +288,7 @@ def _check_host(fields: list[tuple[bytes, bytes]], protocol: bytes) -> None:
     hosts = _values(fields, b"host")
     if len(hosts) > 1 or (not hosts and protocol == b"HTTP/1.1"):  # RFC 9112 §3.2
         raise Refused(400, "There has to be one Host field")
-    if hosts and not _HOST_VALUE.fullmatch(hosts[0]):
+    if hosts and not HOST_VALUE.fullmatch(hosts[0]):
         raise Refused(400, "The Host field is malformed")
 
 

@@ -1,19 +1,27 @@
-"""One request, and what answers it (manual: "HTTPRequest")."""
+"""One request, as it was asked (manual: "HTTPRequest"); how it is answered stands in `pants.http._response`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Iterable
+from http.cookies import SimpleCookie
+from typing import IO, TYPE_CHECKING, Any
 
-from pants.http import _answer
+from pants.http._body import BodyStore
+from pants.http._cookies import SecureCookies, parse_cookies
+from pants.http._forms import MultipartForm, UploadedFile, boundary_of, is_urlencoded, parse_query, parse_urlencoded
+from pants.http._forwarded import Client, ForwardedRules
 from pants.http._head import split_fields
+from pants.http._limits import Limits
+from pants.http._refused import Refused
+from pants.http._response import ResponseWriter
 from pants.http.utils import HTTPHeaders
 
 if TYPE_CHECKING:
-    from pants.http.server import HTTPConnection
+    from pants.http._connection import HTTPConnection
 
 
-class HTTPRequest:
+class HTTPRequest(ResponseWriter):
     r"""A request that an `HTTPServer` has received (manual: "HTTPRequest").
 
     The server makes one for each request, and passes it to the request handler. It may be answered there or later,
@@ -43,17 +51,30 @@ class HTTPRequest:
     url: str
     #: ``HTTP/1.1`` or ``HTTP/1.0``.
     protocol: str
-    #: ``https`` where the connection is secure, else ``http``.
+    #: ``https`` where the connection is secure, else ``http``; or what a proxy says of it, with ``xheaders``.
     scheme: str
-    #: The whole body of the request.
-    body: bytes = b""
+
+    #: To be set in the server's ``head_handler``: the longest body to take of this request, in bytes, instead of
+    #: ``max_request``.
+    max_body: int | None = None
+    #: To be set in the server's ``head_handler``: called with each piece of the body as it arrives; then it is not
+    #: kept, and `body` stays empty. The request handler is called behind the last piece.
+    on_data: Callable[[bytes], object] | None = None
 
     # Set where they differ only: most requests have none of it.
     _head: bytes = b""
     _headers: HTTPHeaders | None = None
-    _parts: tuple[str, str] | None = None
-    _ending: int = _answer.KEEP
-    _finished: bool = False
+    _parts: tuple[str, str, str] | None = None
+    _body: bytes | None = None
+    _store: BodyStore | None = None
+    _form: MultipartForm | None = None
+    _fields: tuple[dict[str, list[str]], dict[str, list[UploadedFile]]] | None = None
+    _get: dict[str, list[str]] | None = None
+    _cookies: SimpleCookie | None = None
+    _client: Client | None = None
+    _trailer_fields: Iterable[tuple[str, str]] = ()
+    _trailers: HTTPHeaders | None = None
+    _taken_apart: bool = False  # the body is a form that was parsed as it arrived, and is not kept
 
     def __init__(
         self,
@@ -69,13 +90,14 @@ class HTTPRequest:
         self.url = url
         self.protocol = protocol
         self.scheme = scheme
+        self._began = connection.engine.time
         if headers is not None:
             self._headers = headers
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.method} {self.url}>"
 
-    # --- What was asked -----------------------------------------------------------------------------------------
+    # --- The head -----------------------------------------------------------------------------------------------
 
     @property
     def headers(self) -> HTTPHeaders:
@@ -94,15 +116,54 @@ class HTTPRequest:
         """The query of `url`, as it was sent; an empty string where there is none."""
         return (self._parts or self._split())[1]
 
-    def _split(self) -> tuple[str, str]:
-        url = self.url.partition("#")[0]
+    @property
+    def fragment(self) -> str:
+        """The fragment of `url`; an empty string where there is none, and clients have no business to send one."""
+        return (self._parts or self._split())[2]
+
+    def _split(self) -> tuple[str, str, str]:
+        url, _, fragment = self.url.partition("#")
         if not url.startswith("/") and "://" in url:  # the absolute form (RFC 9112 §3.2.2)
             authority, _, query = url.partition("://")[2].partition("?")
             path = "/" + authority.partition("/")[2]
         else:
             path, _, query = url.partition("?")
-        self._parts = path, query
+        self._parts = path, query, fragment
         return self._parts
+
+    @property
+    def host(self) -> str:
+        """The host that was asked, and its port if it is not the usual one (manual: "host").
+
+        It is that of an absolute `url`, else the Host field, else ``127.0.0.1``; or what a proxy says of it, with
+        ``xheaders``.
+        """
+        return self._own_host() if self._client is None or self._client.host is None else self._client.host
+
+    def _own_host(self) -> str:
+        url = self.url
+        if not url.startswith("/"):  # RFC 9112 §3.2.2: then the Host field is to be ignored
+            if "://" in url:
+                return url.partition("://")[2].partition("/")[0].partition("?")[0]
+            if self.method == "CONNECT":
+                return url
+        return self.headers.get("Host") or "127.0.0.1"
+
+    @property
+    def hostname(self) -> str:
+        """The name or the address in `host`, in lower case, without brackets."""
+        host = self.host.lower()
+        if host.startswith("["):
+            return host[1:].partition("]")[0]
+        return host.partition(":")[0]
+
+    @property
+    def full_url(self) -> str:
+        """The whole URL: `scheme`, `host` and `url` put together (manual: "full_url")."""
+        if self.url.startswith("/"):
+            return f"{self.scheme}://{self.host}{self.url}"
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.scheme}://{self.host}{self.path if '://' in self.url else ''}{query}"
 
     @property
     def is_secure(self) -> bool:
@@ -112,85 +173,172 @@ class HTTPRequest:
     @property
     def remote_ip(self) -> str:
         """The client's address; an empty string where it has none, as behind a UNIX socket."""
+        return self._peer_ip() if self._client is None else self._client.ip
+
+    def _peer_ip(self) -> str:
         address = self.connection.remote_address
         return str(address[0]) if isinstance(address, tuple) else ""
 
-    # --- The answer ---------------------------------------------------------------------------------------------
+    def _apply_forwarded(self, rules: ForwardedRules) -> None:
+        """Believe what proxies say, as far as the rules go (manual: "xheaders")."""
+        self._client = rules.apply(self.headers, self._peer_ip(), self.scheme, self._own_host())
+        self.scheme = self._client.scheme
 
     @property
-    def finished(self) -> bool:
-        """Whether the request has been answered, or given up by `finish`."""
-        return self._finished
-
-    def send_response(
-        self,
-        content: str | bytes | bytearray | memoryview,
-        code: int = 200,
-        content_type: str = "text/plain",
-        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
-    ) -> None:
-        """Send an answer, and finish the request (manual: "send_response").
-
-        An answer to HEAD, or one that has no content by its code (204, 205, 304), is sent without ``content``. To a
-        client that has gone, nothing is sent.
-
-        Args:
-            content: The content. A str is encoded with the charset of ``content_type``, UTF-8 if it names none.
-            code: The status code, 200 to 599.
-            content_type: The value of the Content-Type header, which is sent as it is.
-            headers: More headers. Those that belong to the framing (Content-Length and the like), Date and Server are
-                the server's.
+    def get(self) -> dict[str, list[str]]:
+        """The variables in `query`, each with a list of its values (manual: "get").
 
         Raises:
-            RuntimeError: The request is finished.
-            TypeError: An argument is of the wrong type.
-            ValueError: The code is no final one; a header contains a line end or other control characters, or is the
-                server's; the charset is not known, or cannot encode the content.
+            Refused: There are too many; where the handler lets it through, the answer is an error for the client.
         """
-        if self._finished:
-            raise RuntimeError(f"send_response() on {self!r}, which is finished; a request is answered once")
-        connection = self.connection
-        head = connection.answers.get(code, content_type, self._ending, connection.engine.time)
-        if content.__class__ is str:
-            content = content.encode(head.charset)
-        elif content.__class__ is not bytes:
-            content = _as_bytes(content, head.charset)
-        if headers:
-            head = head._replace(prefix=_insert(head.prefix, _answer.field_lines(headers)))
-        if not head.has_content:
-            answer = head.prefix + (b"0\r\n\r\n" if head.has_length else b"\r\n")
-        elif self.method == "HEAD":
-            answer = b"%b%d\r\n\r\n" % (head.prefix, len(content))
+        if self._get is None:
+            self._get = parse_query(self.query, self._limits)
+        return self._get
+
+    @property
+    def cookies(self) -> SimpleCookie:
+        """The cookies that came with the request (manual: "cookies"). Those to send are `cookies_out`."""
+        if self._cookies is None:
+            self._cookies = parse_cookies(self.headers.get("Cookie", ""))
+        return self._cookies
+
+    def get_secure_cookie(self, name: str) -> Any:
+        """Return the value of a signed cookie (manual: "get_secure_cookie").
+
+        Returns:
+            What was passed to `set_secure_cookie`, a tuple as a list; None where there is no such cookie, its signature
+            is not valid, or its time is over.
+
+        Raises:
+            RuntimeError: The server has no ``cookie_secret``.
+        """
+        signer: SecureCookies = self._secure_cookies("get_secure_cookie")
+        cookie = self.cookies.get(name)
+        return None if cookie is None else signer.unsign(name, cookie.value, time.time())
+
+    # --- The body -----------------------------------------------------------------------------------------------
+
+    @property
+    def _limits(self) -> Limits:
+        return self.connection.server.limits
+
+    @property
+    def body(self) -> bytes:
+        """The whole body, as it was sent (manual: "body").
+
+        A long one lies on disk, and is read into memory each time: `body_file` may serve better.
+
+        Raises:
+            RuntimeError: It was a form longer than ``limits.spool_size``, which was taken apart as it arrived; or it
+                lay on disk, and the request is finished.
+        """
+        if self._body is None:
+            return b"" if self._open_store("body") is None else self._store.content  # type: ignore[union-attr]
+        return self._body
+
+    @body.setter
+    def body(self, value: bytes) -> None:
+        self._body = value
+
+    @property
+    def body_file(self) -> IO[bytes]:
+        """A file to read the body from, at its start. It is closed when the request is finished.
+
+        Raises:
+            RuntimeError: As of `body`.
+        """
+        store = self._open_store("body_file") if self._body is None else None
+        if store is None:
+            store = BodyStore(self._limits.spool_size)
+            store.add(self._body or b"")
+        return store.open()
+
+    def _open_store(self, asked: str) -> BodyStore | None:
+        if self._taken_apart:
+            raise RuntimeError(
+                f"{asked} of {self!r} is not kept: being a form longer than limits.spool_size, it was taken apart as "
+                "it arrived; use post and files, or raise that limit"
+            )
+        if self._store is not None and self._store.closed:
+            raise RuntimeError(f"{asked} of {self!r} lay on disk, and was removed when the request was finished")
+        return self._store
+
+    @property
+    def trailers(self) -> HTTPHeaders:
+        """The fields that came behind a chunked body (RFC 9110 §6.5): apart from `headers`, for they prove less."""
+        if self._trailers is None:
+            self._trailers = HTTPHeaders(self._trailer_fields)
+        return self._trailers
+
+    @property
+    def _may_have_form(self) -> bool:
+        return self.method in ("POST", "PUT")  # manual: "For security"
+
+    @property
+    def post(self) -> dict[str, list[str]]:
+        """The fields of a form that are not files, each with a list of its values; with POST and PUT only.
+
+        Raises:
+            Refused: The form is malformed, or has too much of something; where the handler lets it through, the answer
+                is an error for the client.
+        """
+        return (self._fields or self._parse_form())[0]
+
+    @property
+    def files(self) -> dict[str, list[UploadedFile]]:
+        """The files of a form, each name with a list of them (manual: "files"); with POST and PUT only.
+
+        A file is a dict: ``filename``, ``content_type``, ``body`` (bytes), and ``file``, an open file, which may lie on
+        disk. They are closed when the request is finished.
+
+        Raises:
+            Refused: As of `post`.
+        """
+        return (self._fields or self._parse_form())[1]
+
+    def _parse_form(self) -> tuple[dict[str, list[str]], dict[str, list[UploadedFile]]]:
+        content_type = self.headers.get("Content-Type", "")
+        form = self._form
+        if form is None and self._may_have_form and (boundary := boundary_of(content_type)) is not None:
+            form = MultipartForm(boundary, self._limits)
+            form.feed(self.body)
+            form.finish()
+            self._form = form
+        if form is not None:
+            self._fields = form.fields, form.files
+        elif self._may_have_form and is_urlencoded(content_type):
+            if self._store is not None and self._store.size > self._limits.form_memory:
+                raise Refused(413, "The form is too large")
+            self._fields = parse_urlencoded(self.body, content_type, self._limits), {}
         else:
-            answer = b"%b%d\r\n\r\n%b" % (head.prefix, len(content), content)
-        if connection.connected:
-            connection.write(answer)
-        self._finished = True
-        if connection.current_request is self:
-            connection.finish()
+            self._fields = {}, {}
+        return self._fields
 
-    def finish(self) -> None:
-        """Be done with the request, so that the connection can go on to the next (manual: "finish").
+    def _release_files(self) -> None:
+        """Close the files behind the body."""
+        if self._store is not None:
+            self._store.close()
+        if self._form is not None:
+            self._form.close()
 
-        `send_response` calls it. A request that is finished without an answer closes the connection, for the client
-        would take the next answer for this one. Finishing again does nothing.
+    # --- While the body arrives -----------------------------------------------------------------------------------
+
+    def pause_body(self) -> None:
+        """Receive no more of the body until `resume_body`: for whoever takes it by `on_data`, and is not so quick.
+
+        At most one more piece comes all the same, if the client has gone meanwhile. The client's time to send it does
+        not run during the pause.
         """
-        if not self._finished:
-            self._finished = True
-            if self.connection.current_request is self:
-                self.connection.close()
-                self.connection.finish()
+        self.connection.pause_body()
 
+    def resume_body(self) -> None:
+        """Undo `pause_body`."""
+        self.connection.resume_body()
 
-def _insert(prefix: bytes, lines: bytes) -> bytes:
-    """Put fields after the status line."""
-    status_line, mark, rest = prefix.partition(b"\r\n")
-    return status_line + mark + lines + rest
-
-
-def _as_bytes(content: Any, charset: str) -> bytes:
-    if isinstance(content, str):
-        return content.encode(charset)
-    if not isinstance(content, (bytes, bytearray, memoryview)):
-        raise TypeError(f"content is str or bytes, not {type(content).__name__}")
-    return bytes(content)
+    def _pass_on(self, data: bytes) -> None:
+        """Give the program a piece of the body."""
+        if self.on_data is not None and not self._finished:
+            try:
+                self.on_data(data)
+            except Exception as exception:  # noqa: BLE001 - as a handler's
+                self.connection._handler_failed(self, exception)

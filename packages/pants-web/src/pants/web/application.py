@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from pants import Engine
 from pants.http import HTTPRequest, HTTPServer
-from pants.http._answer import check_value, field_lines, find_charset
+from pants.http._answer import check_value, find_charset, own_fields_refused
 from pants.web._output import Answer, error_page, to_answer
 
 __all__ = ["Application"]
@@ -133,7 +133,7 @@ class Application:
         for header in list(fixed):
             if header.lower() == "content-type":
                 content_type = fixed.pop(header)
-        field_lines(fixed)
+        own_fields_refused(fixed)
         if content_type is not None:
             check_value("content_type", content_type)
             find_charset(content_type)

@@ -1,0 +1,648 @@
+"""One connection to an `HTTPServer` (manual: "HTTPConnection").
+
+What it receives goes through `HTTPConnection.on_read` to a parser, becomes an `HTTPRequest`, and is handed to the
+server's request handler. Requests of one connection are served one after another: as long as one is not answered, what
+else arrives is held back, and beyond a bound not read any more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from pants import Stream
+from pants.http import _answer
+from pants.http._body import BodyStore, ChunkedBody, LengthBody
+from pants.http._forms import MultipartForm, boundary_of
+from pants.http._head import HEAD_END, MOST_KEPT, Head, check_beginning, match_repeated, parse
+from pants.http._limits import Limits
+from pants.http._refused import Refused
+from pants.http._request import HTTPRequest
+
+if TYPE_CHECKING:
+    from pants.http.server import HTTPServer
+
+log = logging.getLogger("pants.http")
+
+# The bytes of further requests that are held back before reading is paused.
+_MAX_HELD: Final = 65536
+# Pipelined requests are answered this many at a time, or fewer when the answers have so many bytes.
+_BATCH: Final = 16
+_MAX_OWED: Final = 65536
+# A body of which no more than this is left is received and dropped where nobody wants it, for the next request's sake.
+_MAX_DROPPED: Final = 65536
+
+# Values of HTTPConnection._phase.
+_IDLE: Final = 0  # nothing of the next request has arrived
+_PARTIAL: Final = 1  # a part of it has
+_SERVING: Final = 2  # requests are being taken out of what arrived
+_WAITING: Final = 3  # for an answer to be given or taken, before what was held back is looked at
+_TAKEN: Final = 4  # another protocol has taken over
+
+
+class HTTPConnection(Stream):
+    """A connection to an `HTTPServer` (manual: "HTTPConnection").
+
+    Programs seldom meet it: what they need is in `HTTPRequest`. It can be the base of a class for another protocol on
+    top of HTTP, to be passed to the server as ``ConnectionClass``; see `take_over`.
+
+    Args:
+        *args, **kwargs: For `pants.Stream`; ``server`` has to be an `HTTPServer`.
+
+    Raises:
+        TypeError: ``server`` is none.
+    """
+
+    __slots__ = (
+        "_body",
+        "_body_paused",
+        "_cancel_slow",
+        "_choked",
+        "_fields",
+        "_held",
+        "_incomplete_since",
+        "_owes_continue",
+        "_parse_quickly",
+        "_peer_ended",
+        "_phase",
+        "_tally",
+        "_taking",
+        "answers",
+        "current_request",
+    )
+
+    # Whoever does not take one answer gets no other, and is watched: see on_high_water().
+    high_water = 0
+
+    #: The request that is being received or served, or None (manual: "current_request").
+    current_request: HTTPRequest | None
+
+    server: HTTPServer
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        server = kwargs.get("server")
+        if not isinstance(getattr(server, "limits", None), Limits):
+            raise TypeError(f"an HTTPConnection belongs to an HTTPServer, not {server!r}")
+        self.current_request = None
+        self.answers = server.answers  # type: ignore[union-attr]
+        self._tally = server.counters.answers  # type: ignore[union-attr]
+        self._parse_quickly = server.parse_quickly  # type: ignore[union-attr]
+        self._fields = b""  # those of the last ordinary request, and the protocol before them
+        self._phase = _IDLE
+        self._held: bytearray | None = None  # what arrived and was not looked at yet, or is a part of a head
+        self._body: LengthBody | ChunkedBody | None = None  # that of current_request, as long as it is not complete
+        self._body_paused = False  # the program does not want more of it yet
+        self._owes_continue = False  # the client waits for an interim answer
+        self._incomplete_since: float | None = None  # the engine's time when that began of which the rest is to arrive
+        self._cancel_slow: Callable[[], None] | None = None
+        self._choked = False  # the client does not take the answers, so nothing is read until it does
+        self._taking: _Taking | None = None
+        self._peer_ended = False
+        super().__init__(*args, **kwargs)
+
+    # --- Receiving ----------------------------------------------------------------------------------------------
+
+    def on_connect(self) -> None:
+        """Limits how long the connection may be idle."""
+        self.server.counters.connections += 1
+        self.idle_timeout = self.server.limits.keep_alive_timeout
+
+    def on_read(self, data: bytes) -> None:
+        """Serves the requests that arrive."""
+        if self._phase == _IDLE and (request := self._ordinary_request(data)):
+            self._phase = _SERVING
+            self._handle_request(request)
+            self._settle()
+        elif self._phase < _SERVING and not self._body_paused:
+            held = self._held
+            if held is None:
+                self._serve(data, 0)
+            else:
+                searched = max(0, len(held) - len(HEAD_END) + 1)
+                held += data
+                self._held = None
+                self._serve(held, searched)
+        else:
+            if self._held is None:
+                self._held = bytearray(data)
+            else:
+                self._held += data
+            if len(self._held) > _MAX_HELD:
+                self.pause_reading()
+
+    def _ordinary_request(self, data: bytes) -> HTTPRequest | None:
+        """Make a request of ``data``, if that is one without a body and without anything unusual, and nothing else."""
+        server = self.server
+        fields = self._fields
+        if (
+            fields
+            and data.endswith(fields)
+            and (match := match_repeated(data, 0, len(data) - len(fields)))
+            and match.end(2) <= server.limits.request_line
+        ):
+            method, url = match[1].decode(), match[2].decode()
+        elif data.find(HEAD_END) == len(data) - len(HEAD_END) and (found := self._parse_quickly(data)):
+            method, url = found
+            fields = data[len(method) + 1 + len(url) :]
+            self._fields = fields if len(fields) <= MOST_KEPT else b""
+        else:
+            return None
+        request = HTTPRequest(self, method, url, "HTTP/1.1", None, "https" if self.secure else "http")
+        request._head = data
+        if server.forwarded_rules is not None:
+            request._apply_forwarded(server.forwarded_rules)
+        if not server.keep_alive:
+            request._ending = _answer.CLOSE
+        return request
+
+    def _serve(self, data: bytes | bytearray, searched: int) -> None:
+        """Serve the requests in ``data``, one after another, until one is left unanswered.
+
+        Args:
+            data: What was received, from the beginning of a head, or from within a body.
+            searched: The position up to which there is no end of a head.
+        """
+        self._phase = _SERVING
+        at = served = owed = 0
+        try:
+            while at < len(data):
+                body = self._body
+                if body is None:
+                    if data.startswith(b"\r\n", at):  # RFC 9112 §2.2
+                        at += 2
+                        continue
+                    end = data.find(HEAD_END, max(at, searched)) + len(HEAD_END)
+                    if end < len(HEAD_END):
+                        check_beginning(data, at, max(at, searched), self.server.limits)
+                        break
+                    head = bytes(data[at:end])
+                    # With another method there is a body, most likely, and the attempt not worth its time.
+                    request = self._ordinary_request(head) if head.startswith((b"GET ", b"HEAD ")) else None
+                    if request is None:
+                        self._begin_request(
+                            parse(head, self.server.limits, self.server.refused_methods), head, end == len(data)
+                        )
+                        at = end
+                        if self._body is not None:
+                            continue
+                        owed = _MAX_OWED
+                    else:
+                        at = end
+                        self._incomplete_since = None
+                        self._handle_request(request)
+                        owed += request.sent_bytes
+                        served += 1
+                else:
+                    at = self._feed_body(body, data, at)
+                    if self._body is not None:
+                        break  # it needs more, or the program wants no more of it yet
+                    owed = _MAX_OWED  # not known, so that the client has to take it now
+                if self.current_request is not None or not self.connected:
+                    break
+                if served == _BATCH or owed >= _MAX_OWED:
+                    served = owed = 0
+                    if self._chokes():
+                        break
+        except Refused as refused:
+            self._refuse(refused, with_content=not data.startswith(b"HEAD ", at))
+            return
+        # Not copied where that can be helped: a head may come a byte at a time.
+        rest = data if not at and isinstance(data, bytearray) else bytearray(memoryview(data)[at:])
+        meanwhile = self._held  # arrived while a handler polled the engine
+        if rest:
+            self._held = rest + (meanwhile or b"")
+        self._settle(partial=meanwhile is None and (bool(rest) or self._body is not None))
+
+    def _begin_request(self, head: Head, raw: bytes, last: bool) -> None:
+        """Begin a request, and its body if it has one.
+
+        Args:
+            head: The head.
+            raw: The same as it came.
+            last: Whether nothing has arrived behind it.
+        """
+        server = self.server
+        scheme = "https" if self.secure else "http"
+        request = HTTPRequest(self, head.method, head.target, head.protocol, None, scheme)
+        request._head = raw
+        if server.forwarded_rules is not None:
+            request._apply_forwarded(server.forwarded_rules)
+        keeps = head.keep_alive and server.keep_alive
+        if head.protocol == "HTTP/1.1":
+            request._ending = _answer.KEEP if keeps else _answer.CLOSE
+        else:
+            request._ending = _answer.KEEP_1_0 if keeps else _answer.CLOSE_1_0
+        self._incomplete_since = None
+        if head.length == 0:
+            self._handle_request(request)
+            return
+        self.current_request = request
+        waits = head.expects and last
+        # A placeholder, until it is known what the program wants.
+        self._body = LengthBody(head.length or 0, _drop)
+        if server.head_handler is not None:
+            self._ask_head_handler(request, head, waits)
+        if not self.connected:
+            self._body = None
+            return
+        limit = server.max_request if request.max_body is None else request.max_body
+        if not request.finished and head.length is not None and head.length > limit:
+            raise Refused(413, "The body is too large")
+        sink = _drop if request.finished else self._sink(request, head.length)
+        self._body = ChunkedBody(limit, sink) if head.length is None else LengthBody(head.length, sink)
+        self._owes_continue = waits and not request.finished
+        if not self._body_paused:
+            self._send_continue()
+
+    def _send_continue(self) -> None:
+        """Have the client send the body, if it waits for that (RFC 9110 §10.1.1)."""
+        if self._owes_continue:
+            self._owes_continue = False
+            if self.connected:
+                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _ask_head_handler(self, request: HTTPRequest, head: Head, waits: bool) -> None:
+        """Let the program see the head before the body."""
+        ending = request._ending
+        may_drop = head.length is not None and head.length <= _MAX_DROPPED and not waits
+        if not may_drop:
+            request._ending |= _answer.CLOSE  # in case it is answered now
+        self._run_handler(self.server.head_handler, request)  # type: ignore[arg-type]
+        if not request.code:
+            request._ending = ending
+
+    def _sink(self, request: HTTPRequest, length: int | None) -> Callable[[bytes], object]:
+        """Decide where a body goes."""
+        if request.on_data is not None:
+            return request._pass_on
+        spool_size = self.server.limits.spool_size
+        store = request._store = BodyStore(spool_size)
+        if not request._may_have_form or (length is not None and length <= spool_size):
+            return store.add  # the parts of a short form are taken out of it when they are asked for
+        boundary = boundary_of(request.headers.get("Content-Type", ""))
+        if boundary is None:
+            return store.add
+        return _FormSink(request, store, MultipartForm(boundary, self.server.limits), spool_size).add
+
+    def _feed_body(self, body: LengthBody | ChunkedBody, data: bytes | bytearray, at: int) -> int:
+        """Receive more of the body of the current request; and serve that when the body is complete."""
+        at = body.feed(data, at)
+        if body.done and self._body is body:
+            self._body = self._incomplete_since = None
+            if self._body_paused:
+                self._body_paused = False
+                self._read_on()
+            request = self.current_request
+            if request is not None:  # else it was answered before
+                if request._taken_apart:
+                    request._form.finish()  # type: ignore[union-attr]
+                request._trailer_fields = body.trailers
+                self._handle_request(request)
+        return at
+
+    def _handle_request(self, request: HTTPRequest) -> None:
+        self.current_request = request
+        self._run_handler(self.server.request_handler, request)
+
+    def _run_handler(self, handler: Callable[[HTTPRequest], object], request: HTTPRequest) -> None:
+        try:
+            handler(request)
+        except Exception as exception:  # noqa: BLE001 - handlers are contained
+            self._handler_failed(request, exception)
+        except BaseException:
+            self.close()
+            raise
+
+    def _handler_failed(self, request: HTTPRequest, exception: Exception) -> None:
+        """Answer a request whose handler has raised something."""
+        if isinstance(exception, Refused) and not request.code:
+            request._send_refusal(exception)
+            return
+        self.server.counters.failures += 1
+        log.error("The request handler failed, on %r", request, exc_info=exception)
+        if request.finished:
+            return
+        if request.code:
+            self.close(flush=False)  # the client has to see that what it has got is not all
+        else:
+            request.send_response("500 Internal Server Error\n", 500)
+
+    def _chokes(self) -> bool:
+        """Whether the client has to take answers first. They are sent in batches; pipelining saves little else."""
+        self.flush()
+        if self.queued_bytes:
+            self.on_high_water()
+        return self._choked
+
+    def _settle(self, partial: bool = False) -> None:
+        """Nothing can be done at once any more: find out what the connection waits for.
+
+        Args:
+            partial: Whether a part of a request has arrived, the rest of which has not.
+        """
+        if not self.connected:
+            self._held = None
+        elif self._phase == _TAKEN:
+            self._hand_over()
+        elif self._body is None and (self.current_request is not None or self._choked):
+            self._phase = _WAITING
+        elif partial:
+            self._phase = _PARTIAL
+            if self._peer_ended:  # the rest will not come
+                self.close()
+            elif self._incomplete_since is None:
+                self._incomplete_since = self.engine.time
+            if self._cancel_slow is None:
+                self._cancel_slow = self.engine.defer(self.server.limits.header_timeout, self._check_slow)
+        elif self._held is not None:  # it arrived while a handler polled the engine
+            self._phase = _WAITING
+            self._go_on_soon()
+        else:
+            self._phase = _IDLE
+            if self._peer_ended or self.server.draining:
+                self.close()
+
+    def _refuse(self, refused: Refused, with_content: bool = True) -> None:
+        """Answer a request that is not served; nothing is read after it (RFC 9112 §9.6)."""
+        if not self.connected:
+            return
+        request = self.current_request or HTTPRequest(self, "", "", "")
+        self.current_request = self._body = None
+        self.server.counters.refused[refused.status] += 1
+        if not request.code:
+            request.code = refused.status
+            self.write(self.answers.refusal(refused.status, refused.reason, self.engine.time, with_content))
+        self._account(request)
+        self._close_answered()
+
+    # --- A body that is received, and the program -----------------------------------------------------------------
+
+    def pause_body(self) -> None:
+        """Receive no more of the body of the current request, until `resume_body`."""
+        if self._body is not None and not self._body_paused:
+            self._body_paused = True
+            self.pause_reading()
+
+    def resume_body(self) -> None:
+        """Undo `pause_body`."""
+        if self._body_paused:
+            self._body_paused = False
+            if self._incomplete_since is not None:
+                self._incomplete_since = self.engine.time  # the pause was not the client's
+            self._send_continue()
+            if self._held is not None and self._phase == _PARTIAL:
+                self._phase = _WAITING
+                self.engine.callback(self._go_on)
+            else:
+                self._read_on()
+
+    def _read_on(self) -> None:
+        if not self._choked and not self._body_paused and (self._held is None or len(self._held) <= _MAX_HELD):
+            self.resume_reading()
+
+    # --- Answering ----------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Go on to the next request, or close the connection (manual: "HTTPConnection.finish").
+
+        `HTTPRequest.finish` calls it, and is what programs call.
+        """
+        request, self.current_request = self.current_request, None
+        if request is None:
+            return
+        request._finished = True
+        request._ended = self.engine.clock()
+        self._tally[request.code] += 1
+        if request._store is not None or request._form is not None or self.server.access_log is not None:
+            self._account(request)
+        if request._ending & _answer.CLOSE:
+            self._close_answered()
+        elif self._body is not None:
+            self._drop_body(self._body)
+        elif self._phase == _WAITING:
+            self._go_on_soon()
+
+    def _account(self, request: HTTPRequest) -> None:
+        """A request is over."""
+        request._release_files()
+        if self.server.access_log is not None:
+            self.server.access_log.log(request)
+
+    def _drop_body(self, body: LengthBody | ChunkedBody) -> None:
+        """Nobody wants the rest of a body: receive it all the same where it is short."""
+        if body.left is None or body.left > _MAX_DROPPED:
+            self._close_answered()
+            return
+        body.sink = _drop
+        self._body_paused = False
+        self._read_on()
+
+    def _close_answered(self) -> None:
+        """Close once the answer has been sent, and watch that it is taken."""
+        self.close_timeout = self.server.limits.write_timeout
+        self.close()
+        if self.socket is not None:
+            self._watch_taking()
+
+    def _go_on_soon(self) -> None:
+        """Serve what was held back, from the loop."""
+        if self._held is None and not self._peer_ended:
+            self._phase = _IDLE
+            if self.server.draining:
+                self.close()
+        elif self._phase == _WAITING:
+            self.engine.callback(self._go_on)
+
+    def _go_on(self) -> None:
+        if (
+            self._phase == _WAITING
+            and (self.current_request is None or self._body is not None)
+            and self.connected
+            and not self._choked
+            and not self._body_paused
+        ):
+            held, self._held = self._held, None
+            self._read_on()
+            self._serve(held or b"", 0)
+
+    def on_high_water(self) -> None:
+        """Reads nothing until the client has taken the answers it has got, and cuts it off if it does not."""
+        self._choked = True
+        self.pause_reading()
+        self._watch_taking()
+
+    def on_write(self) -> None:
+        """Goes on reading; tells the request that is being answered."""
+        if self._choked:
+            self._choked = False
+            if self._taking is not None:
+                self._taking.cancel()
+                self._taking = None
+            self._read_on()
+            if self._phase == _WAITING and self.current_request is None:
+                self._go_on_soon()
+        request = self.current_request
+        if request is not None and request.on_drain is not None:
+            request.on_drain()
+
+    def _watch_taking(self) -> None:
+        if self._taking is None:
+            self._taking = _Taking(self, self.server.limits)
+
+    def note_written(self, count: int) -> None:
+        """Tell, while the client is watched, that ``count`` bytes more are to be taken by it."""
+        if self._taking is not None:
+            self._taking.offered += count
+
+    # --- Another protocol -----------------------------------------------------------------------------------------
+
+    def take_over(self) -> None:
+        """Leave HTTP, for the current request has led to another protocol (RFC 9110 §7.8).
+
+        From now on everything that arrives, and has arrived behind the request, is for `on_read`, which whoever calls
+        this has overridden, in a subclass or on the instance; `on_write`, `on_end`, `on_idle_timeout` and `on_close`
+        too, where HTTP's do not fit. `idle_timeout` is off. `current_request` stays as it is, and need not be finished.
+
+        Raises:
+            RuntimeError: There is no current request, or its body has not arrived.
+        """
+        if self.current_request is None or self._body is not None:
+            raise RuntimeError(f"take_over() on {self!r}, which has no request that was received and is not finished")
+        soon = self._phase == _WAITING
+        self._phase = _TAKEN
+        self.idle_timeout = None
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+        if self._held is not None and soon:
+            self.pause_reading()
+            self.engine.callback(self._hand_over)
+        elif soon:
+            self._read_on()
+
+    def _hand_over(self) -> None:
+        held, self._held = self._held, None
+        self._choked = False
+        if self.connected:
+            self.resume_reading()
+            if held:
+                self._hand_out(bytes(held))
+
+    # --- Ends ---------------------------------------------------------------------------------------------------
+
+    def close_gracefully(self) -> None:
+        """Close the connection as soon as it owes no answer."""
+        if self._phase == _IDLE:
+            self.close()
+        elif self.current_request is not None and not self.current_request.code:
+            self.current_request._ending |= _answer.CLOSE
+
+    def on_end(self) -> None:
+        """Closes the connection, once the requests that have arrived are answered."""
+        self._peer_ended = True
+        if self._phase < _SERVING and not (self._body_paused and self._held):
+            self.close()
+
+    def on_idle_timeout(self) -> None:
+        """Closes the connection, unless its request is still being received or handled."""
+        if self._phase == _IDLE:
+            self.close(flush=not self.queued_bytes)
+
+    def _check_slow(self) -> None:
+        """Refuse a request that takes too long to arrive."""
+        self._cancel_slow = None
+        if self._phase != _PARTIAL or self._incomplete_since is None:
+            return  # it is complete; the timer is set again when another is not
+        limits, body, now = self.server.limits, self._body, self.engine.time
+        if body is not None and (self._body_paused or self._choked):  # nobody reads what may have come
+            self._incomplete_since = now
+        allowed = limits.header_timeout if body is None else limits.body_timeout
+        left = self._incomplete_since + allowed - now
+        if left <= 0 and body is not None and body.take_progress() >= allowed * limits.body_rate:
+            self._incomplete_since, left = now, allowed
+        if left > 0:
+            self._cancel_slow = self.engine.defer(left, self._check_slow)
+        else:
+            self._refuse(Refused(408, "The request takes too long to arrive"))
+
+    def on_close(self) -> None:
+        """Lets go of the request, and tells it."""
+        if self._cancel_slow is not None:
+            self._cancel_slow()
+        if self._taking is not None:
+            self._taking.cancel()
+        request, self.current_request = self.current_request, None
+        self._cancel_slow = self._taking = self._body = self._held = None
+        if request is not None and self._phase != _TAKEN:
+            self._account(request)
+            if request.on_close is not None:
+                try:
+                    request.on_close()
+                except Exception:
+                    log.exception("on_close of %r failed", request)
+
+
+class _FormSink:
+    """Takes a multipart body apart as it arrives, once it is too long to be kept in memory.
+
+    Its parts go to files then, and the body itself is not kept.
+
+    Args:
+        request: The request whose body it is.
+        store: Where it is kept until then.
+        form: What takes it apart.
+        spool_size: The longest body that is kept, in bytes.
+    """
+
+    def __init__(self, request: HTTPRequest, store: BodyStore, form: MultipartForm, spool_size: int) -> None:
+        self.request = request
+        self.store = store
+        self.form = form
+        self.spool_size = spool_size
+
+    def add(self, data: bytes) -> None:
+        """Take another piece."""
+        request = self.request
+        if request._form is self.form:
+            self.form.feed(data)
+        elif self.store.size + len(data) <= self.spool_size:
+            self.store.add(data)
+        else:
+            request._form, request._store, request._taken_apart = self.form, None, True
+            for piece in self.store.take_pieces():
+                self.form.feed(bytes(piece))
+            self.form.feed(data)
+
+
+class _Taking:
+    """Watches whether a client takes what it is sent.
+
+    Args:
+        connection: The connection to close where it does not.
+        limits: How long it may take.
+    """
+
+    __slots__ = ("_connection", "_least", "_seconds", "cancel", "offered")
+
+    def __init__(self, connection: HTTPConnection, limits: Limits) -> None:
+        self._connection = connection
+        self._seconds = limits.write_timeout
+        self._least = limits.write_timeout * limits.write_rate
+        #: The bytes that are to be taken, from now on or since it was last looked.
+        self.offered = connection.queued_bytes
+        self.cancel = connection.engine.defer(self._seconds, self._check)
+
+    def _check(self) -> None:
+        connection = self._connection
+        queued = connection.queued_bytes
+        if self.offered - queued >= self._least:
+            self.offered = queued
+            self.cancel = connection.engine.defer(self._seconds, self._check)
+        else:
+            connection.server.counters.slow_readers += 1
+            connection.close(flush=False)
+
+
+def _drop(_data: bytes) -> None:
+    """Keep nothing."""

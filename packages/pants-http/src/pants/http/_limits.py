@@ -1,0 +1,66 @@
+"""What a server takes from its clients, at most (manual: "max_request" is the first of them)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The limits of an `HTTPServer`. The longest body has one of its own, the server's ``max_request``.
+
+    A request that crosses one of them is answered with 408, 413, 414 or 431, as fits, and its connection is closed. A
+    client that does not take its answers is cut off.
+
+    Attributes:
+        request_line: The longest request target, in bytes.
+        header: The longest header field, name and value, in bytes.
+        headers: The longest header section, request line included, in bytes.
+        header_count: The most header fields.
+        spool_size: A body, or an uploaded file, longer than this many bytes is kept on disk instead of in memory.
+        form_fields: The most fields of a form that are not files.
+        form_memory: The most bytes that these may have together.
+        multipart_parts: The most parts of a multipart body.
+        part_headers: The longest header section of such a part, in bytes.
+        header_timeout: Seconds for the head of a request to arrive, from its first byte on.
+        body_timeout: Seconds after which a body that has not arrived is looked at: ``body_rate`` bytes for each of them
+            have to be there. The same holds for each such time that follows.
+        body_rate: The bytes a second at which a body has to arrive, at least.
+        keep_alive_timeout: Seconds that an idle connection is kept open.
+        write_timeout: Seconds after which a client that has not taken all it was sent is looked at: ``write_rate``
+            bytes for each of them have to be gone. The same holds for each such time that follows.
+        write_rate: The bytes a second at which a client has to take its answers, at least.
+
+    Raises:
+        TypeError: One is not a number.
+        ValueError: One is not above 0.
+
+    Example:
+        >>> from pants.http import HTTPServer, Limits
+        >>> server = HTTPServer(lambda request: request.send_response("Hi"), limits=Limits(header_timeout=5))
+    """
+
+    request_line: int = 8192
+    header: int = 16384
+    headers: int = 65536
+    header_count: int = 128
+    spool_size: int = 1024 * 1024
+    form_fields: int = 1000
+    form_memory: int = 2621440
+    multipart_parts: int = 1000
+    part_headers: int = 8192
+    header_timeout: float = 30.0
+    body_timeout: float = 30.0
+    body_rate: float = 500
+    keep_alive_timeout: float = 75.0
+    write_timeout: float = 75.0
+    write_rate: float = 500
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            kinds = (int,) if field.type == "int" else (int, float)
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                raise TypeError(f"Limits.{field.name} is a number of type {field.type}, not {value!r}")
+            if not value > 0:
+                raise ValueError(f"Limits.{field.name} is above 0, not {value!r}")

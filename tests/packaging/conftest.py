@@ -28,6 +28,12 @@ class Distribution:
     module: str
     siblings: tuple[str, ...]
     dependencies: tuple[str, ...]
+    extras: dict[str, tuple[str, ...]]
+
+    @property
+    def optional(self) -> list[str]:
+        """What its extras ask for, taken together."""
+        return [requirement for requirements in self.extras.values() for requirement in requirements]
 
     @property
     def closure(self) -> set[str]:
@@ -51,6 +57,10 @@ def read_distribution(path: Path) -> Distribution:
         module="pants" if name == "pants-core" else name.replace("-", "."),
         siblings=tuple(hook["siblings"]),
         dependencies=tuple(hook["dependencies"]),
+        extras={
+            extra: tuple(requirements)
+            for extra, requirements in settings["project"].get("optional-dependencies", {}).items()
+        },
     )
 
 
@@ -135,7 +145,7 @@ class Environment:
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Wheels of all that the distributions need from other projects, for their builds as well. Uses the network."""
     folder = tmp_path_factory.mktemp("wheelhouse")
-    needed = {requirement for each in DISTRIBUTIONS.values() for requirement in each.dependencies}
+    needed = {requirement for each in DISTRIBUTIONS.values() for requirement in (*each.dependencies, *each.optional)}
     # editables is what hatchling asks for when it makes an editable install.
     run(sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check", "wheel", f"--wheel-dir={folder}",
         "hatchling>=1.27", "editables", *sorted(needed))  # fmt: skip

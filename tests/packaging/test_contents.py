@@ -41,12 +41,21 @@ def test_the_metadata_pins_siblings_and_keeps_other_requirements(
     metadata = metadata_in(distribution.file_in(wheels))
     pins = [f"{sibling}=={version}" for sibling in distribution.siblings]
     assert metadata["Version"] == version
-    assert sorted(metadata.get_all("Requires-Dist", [])) == sorted([*pins, *distribution.dependencies])
+    required = metadata.get_all("Requires-Dist", [])
+    assert sorted(each for each in required if "extra ==" not in each) == sorted([*pins, *distribution.dependencies])
     assert metadata["Requires-Python"] == ">=3.11"
 
 
+def test_the_metadata_has_the_extras(distribution: Distribution, wheels: Path) -> None:
+    metadata = metadata_in(distribution.file_in(wheels))
+    assert set(metadata.get_all("Provides-Extra", [])) == set(distribution.extras)
+    for extra, requirements in distribution.extras.items():
+        marked = [each for each in metadata.get_all("Requires-Dist", []) if f"extra == '{extra}'" in each]
+        assert [each.partition(";")[0] for each in marked] == [each.partition(";")[0] for each in requirements]
+
+
 def test_other_projects_have_a_lower_bound(distribution: Distribution) -> None:
-    assert all(">=" in requirement for requirement in distribution.dependencies)
+    assert all(">=" in requirement for requirement in (*distribution.dependencies, *distribution.optional))
 
 
 def test_the_license_is_in_it(distribution: Distribution, wheels: Path, sdists: Path, root: Path) -> None:

@@ -6,6 +6,7 @@ only the wheels of other projects come from outside.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,3 +112,15 @@ def test_a_sibling_of_another_version_is_refused(
         environment.install("pants-http", links=[links])
     environment.install(core)
     environment.install("pants-http", links=[links])
+
+
+def test_extras(distributions: dict[str, Distribution], wheels: Path, new_environment: MakeEnvironment) -> None:
+    """pants-http does without what its extras bring, and uses it where it is there."""
+    http = distributions["pants-http"]
+    wheel = http.file_in(wheels)
+    look = "import json, pants.http._compression as c; print(json.dumps(c.Compression().codings))"
+    environment = new_environment()
+    environment.install(wheel, links=[wheels])
+    assert set(environment.look(look)) == ({"gzip"} if sys.version_info < (3, 14) else {"gzip", "zstd"})
+    environment.install(f"{wheel}[{','.join(http.extras)}]", links=[wheels])
+    assert environment.look(look) == ["br", "zstd", "gzip"]

@@ -34,7 +34,7 @@ _MOST_HEADER_SECTIONS: Final = 128
 
 _NAME: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # a token (RFC 9110 §5.6.2)
 _IS_TOKEN: Final = re.compile(_NAME).fullmatch
-# RFC 9110 §5.6.6; there may be empty ones. Within quotes, a backslash takes the next character's meaning away (§5.6.4) ...
+# RFC 9110 §5.6.6; there may be empty ones. Within quotes, a backslash takes away what the next character means ...
 _PARAMETER: Final = re.compile(rf'[ \t]*;[ \t;]*+(?:({_NAME})=(?:({_NAME})|"((?:[^"\\]|\\.)*+)"))?')
 # ... but not in what browsers send, where a filename may end with one (HTML, "multipart/form-data encoding algorithm").
 _BROWSER_PARAMETER: Final = re.compile(rf'[ \t]*;[ \t;]*+(?:({_NAME})=(?:({_NAME})|"([^"]*)"))?')

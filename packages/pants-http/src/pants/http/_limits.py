@@ -17,7 +17,7 @@ class Limits:
         header: The longest header field, name and value, in bytes.
         headers: The longest header section, request line included, in bytes.
         header_count: The most header fields.
-        spool_size: A body, or an uploaded file, longer than this many bytes is kept on disk instead of in memory.
+        spool_size: A body, or the files of a form together, longer than this many bytes is kept on disk.
         form_fields: The most fields of a form that are not files.
         form_memory: The most bytes that these may have together.
         multipart_parts: The most parts of a multipart body.

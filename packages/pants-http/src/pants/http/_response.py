@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -37,6 +38,9 @@ _NO_CONTENT: Final = 5  # none follows, whatever is passed to send()
 _LARGE: Final = 65536
 # What is sent of a file is read at once if it is no longer.
 _SMALL_FILE: Final = 65536
+# Whether a head has a field that decides what is sent of a file. Others need not be looked at then.
+_has_conditions: Final = re.compile(rb"\n(?i:if-|range[ \t]*:)").search
+_NO_HEADERS: Final = HTTPHeaders()
 # Fields that send_file() leaves to nobody.
 _FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding"})
 
@@ -49,6 +53,9 @@ class ResponseWriter:
     protocol: str
 
     if TYPE_CHECKING:
+
+        _head: bytes
+        _headers: HTTPHeaders | None
 
         @property
         def headers(self) -> HTTPHeaders: ...
@@ -192,13 +199,12 @@ class ResponseWriter:
 
     def _send_with_fields(self, content: bytes, code: int, content_type: str, headers: _answer.Fields) -> None:
         """Send an answer that has more to it than a type and a length."""
-        fields = _answer.own_fields_refused(headers)
-        if code in _answer.WITHOUT_CONTENT:
-            self._send_whole(code, fields, b"", None)
-            return
-        fields.insert(0, ("Content-Type", content_type))
+        fields = [("Content-Type", content_type), *_answer.own_fields_refused(headers)]
         length: int | None = len(content)
-        coding, fields = self._negotiate_coding(code, fields, len(content))
+        coding, fields = self._negotiate_coding(code, fields, None if code == 304 else length)
+        if code in _answer.WITHOUT_CONTENT:
+            self._send_whole(code, fields[1:], b"", None)
+            return
         if coding is not None:
             content = b"" if self.method == "HEAD" else self._compression.compress(coding, content)
             length = None if self.method == "HEAD" else len(content)
@@ -247,10 +253,15 @@ class ResponseWriter:
         if compression is None or (length is not None and length < compression.min_size):
             return None, fields
         types = [value for name, value in fields if name.lower() == "content-type"]
-        if not types or not compression.is_compressible(types[-1]) or not may_compress(self.method, code, fields):
+        if not types or not compression.is_compressible(types[-1]):
             return None, fields
-        coding = compression.choose(self.headers.get("Accept-Encoding"), types[-1])
-        return coding, encoded_fields(code, fields, coding, None)
+        # These stand for the 200 that there might have been (RFC 9110 §15.3.7, §15.4.5).
+        whole = code not in (206, 304)
+        about = fields if whole else [field for field in fields if field[0].lower() != "content-range"]
+        if not may_compress(self.method, code if whole else 200, about):
+            return None, fields
+        coding = compression.choose(self.headers.get("Accept-Encoding"), types[-1]) if code != 206 else None
+        return coding if whole else None, encoded_fields(code, fields, coding, None)
 
     def _send_refusal(self, refused: Refused) -> None:
         """Answer a request that the handler found to be bad."""
@@ -302,17 +313,14 @@ class ResponseWriter:
             if server.sendfile_header is not None:
                 self._send_file_name(path, filename, content_type, extra)
                 return
-            coding = None
-            if precompressed:
-                path, coding = _files.pick_variant(path, self.headers.get("Accept-Encoding"))
-            descriptor, status = _files.open_file(path)
+            descriptor, status, coding = self._open_variant(path, precompressed)
         except Refused as refused:
             self._send_refusal(refused)
             return
         try:
             plan = _files.plan(
                 self.method,
-                self.headers,
+                self.headers if self._headers is not None or _has_conditions(self._head) else _NO_HEADERS,
                 status,
                 content_type=content_type,
                 filename=filename,
@@ -323,6 +331,17 @@ class ResponseWriter:
             self._send_planned(plan, descriptor)
         finally:
             os.close(descriptor)
+
+    def _open_variant(self, path: str, precompressed: bool) -> tuple[int, os.stat_result, str | None]:
+        """Open a file, or a neighbour that holds it in compressed form; tell which."""
+        if precompressed:
+            variant, coding = _files.pick_variant(path, self.headers.get("Accept-Encoding"))
+            if coding is not None:
+                try:
+                    return *_files.open_file(variant), coding
+                except Refused:
+                    pass  # it was removed this very moment, or may not be read
+        return *_files.open_file(path), None
 
     def _send_file_name(
         self, path: str, filename: str | None, content_type: str | None, extra: list[tuple[str, str]]
@@ -549,8 +568,9 @@ class ResponseWriter:
             length = int(declared)
         coding, self._lines = self._negotiate_coding(self.code, self._lines, length)
         if coding is not None:
-            self._encoder = self._compression.encoder(coding)
-            self._left = -1 if length is None else length
+            if self.method != "HEAD":
+                self._encoder = self._compression.encoder(coding)
+                self._left = -1 if length is None else length
             length = None
         self._write_head(length)
 

@@ -154,8 +154,9 @@ class HTTPServer(Server):
         self.limits = limits or Limits()
         self.refused_methods = frozenset(refused_methods)
         self.secure_cookies = None if cookie_secret is None else SecureCookies(cookie_secret)
-        trusted = None if trusted_proxies is None else list(trusted_proxies)
-        self.forwarded_rules = ForwardedRules(xheaders, trusted) if xheaders else None
+        if trusted_proxies is not None and not isinstance(trusted_proxies, str):
+            trusted_proxies = list(trusted_proxies)
+        self.forwarded_rules = ForwardedRules(xheaders, trusted_proxies) if xheaders else None
         self._set_sendfile(sendfile, sendfile_prefix, file_root)
         self.access_log = AccessLog(access_log) if isinstance(access_log, str) else access_log
         self.compression = Compression() if compression is True else compression or None
@@ -167,7 +168,7 @@ class HTTPServer(Server):
         self._cancel_look: Callable[[], None] | None = None
         kwargs.setdefault("ConnectionClass", HTTPConnection)
         if proxy_protocol:
-            kwargs["proxy_protocol"] = True if trusted is None else trusted
+            kwargs["proxy_protocol"] = True if trusted_proxies is None else trusted_proxies
         super().__init__(**kwargs)
 
     def _set_sendfile(self, sendfile: bool | str, prefix: str | None, file_root: str | os.PathLike[str] | None) -> None:

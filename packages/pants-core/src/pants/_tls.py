@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import ssl
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 SSLOptions = Mapping[str, Any] | ssl.SSLContext
@@ -133,6 +135,27 @@ def settings(options: SSLOptions, *, server_side: bool, is_server: bool = False)
     return TLSSettings(context, server_side, hostname, bool(options.get("suppress_ragged_eofs", True)))
 
 
+def for_reloading(options: SSLOptions) -> dict[str, Any] | None:
+    """Keep what is needed to read the files again.
+
+    Args:
+        options: ``ssl_options`` of which settings have been made.
+
+    Returns:
+        A copy, in which the files are named so that they are found wherever the process goes; None for an
+        `ssl.SSLContext`, which does not know its files.
+    """
+    if isinstance(options, ssl.SSLContext):
+        return None
+    kept = {key: value for key, value in options.items() if key != "ssl_version"}
+    for key in ("ca_certs", "certfile", "keyfile"):
+        if kept.get(key):
+            kept[key] = os.path.abspath(kept[key])
+    if kept.get("alpn_protocols"):
+        kept["alpn_protocols"] = list(kept["alpn_protocols"])
+    return kept
+
+
 def _checked_hostname(name: object) -> str:
     if not isinstance(name, str):
         raise TypeError(f"server_hostname is a str, not {name!r}")
@@ -153,7 +176,7 @@ def without_root(name: str) -> str:
 def _server_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     if not options.get("certfile"):
         raise ValueError("the server side of TLS needs a certificate; give certfile (and keyfile) in ssl_options")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=options.get("ca_certs"))
+    context = _trusting_context(ssl.Purpose.CLIENT_AUTH, options)
     _configure(context, options)
     if options.get("cert_reqs") is not None:
         if options["cert_reqs"] != ssl.CERT_NONE and not options.get("ca_certs"):
@@ -168,10 +191,15 @@ def _client_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     simple = not any(options.get(key) for key in ("ca_certs", "certfile", "keyfile", "ciphers", "alpn_protocols"))
     if simple:
         return _common_client_context(verify)
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=options.get("ca_certs"))
+    context = _trusting_context(ssl.Purpose.SERVER_AUTH, options)
     _configure(context, options)
     _set_verification(context, verify)
     return context
+
+
+def _trusting_context(purpose: ssl.Purpose, options: Mapping[str, Any]) -> ssl.SSLContext:
+    with _naming(options.get("ca_certs")):
+        return ssl.create_default_context(purpose, cafile=options.get("ca_certs"))
 
 
 @functools.cache
@@ -190,7 +218,8 @@ def _set_verification(context: ssl.SSLContext, verify: ssl.VerifyMode) -> None:
 
 def _configure(context: ssl.SSLContext, options: Mapping[str, Any]) -> None:
     if options.get("certfile"):
-        context.load_cert_chain(options["certfile"], options.get("keyfile"), options.get("password"))
+        with _naming(options["certfile"], options.get("keyfile")):
+            context.load_cert_chain(options["certfile"], options.get("keyfile"), options.get("password"))
     elif options.get("keyfile"):
         raise ValueError("ssl_options has a keyfile without a certfile")
     if options.get("ciphers"):
@@ -200,3 +229,17 @@ def _configure(context: ssl.SSLContext, options: Mapping[str, Any]) -> None:
         if isinstance(protocols, (str, bytes)) or not all(isinstance(protocol, str) for protocol in protocols):
             raise TypeError(f"alpn_protocols is a list of str, not {protocols!r}")
         context.set_alpn_protocols(list(protocols))
+
+
+@contextlib.contextmanager
+def _naming(*files: Any) -> Iterator[None]:
+    """Have an error of the ssl module tell the file that it is about, or the files where that cannot be found out."""
+    try:
+        yield
+    except ssl.SSLError as error:
+        error.strerror = f"{error.strerror}, in {' and '.join(repr(os.fspath(file)) for file in files if file)}"
+        raise
+    except OSError:
+        for file in filter(None, files):
+            open(file, "rb").close()  # the same error, but with a filename
+        raise

@@ -8,7 +8,7 @@ import os
 import socket as _socket
 import ssl
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from socket import AF_INET, AF_INET6, AF_UNIX
 from socket import socket as Socket
 from types import FunctionType
@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 from pants import _address, _resolver, _tls
 from pants._address import Address
 from pants._channel import NOT_ASKED, Channel, log
+from pants._proxy_protocol import HeaderReader, ProxyHeader, TrustedProxies
 from pants._transport import Transport
 from pants.engine import READ, Engine
 from pants.stream import Stream
@@ -43,10 +44,16 @@ class Server(Channel):
         socket: A stream socket to listen on; bound or not, listening or not (as systemd's socket activation passes it).
         ssl_options: If given, TLS is enabled with these options, as by `startSSL`.
         reuse_port: Set SO_REUSEPORT, so that several processes can listen on one port.
+        proxy_protocol: Whether connections begin with the header of haproxy's PROXY protocol, version 1 or 2, before
+            TLS: `on_accept` is called when it is complete, with the address it tells as the client's; the channel's
+            ``local_address`` is the one that the client connected to. A connection without one is closed, with a
+            warning in the log. Rather than True, which believes whoever can connect, give the proxies: addresses and
+            networks ("10.0.0.1", "2001:db8::/32"), and "unix" for connections to a UNIX socket. All others are closed.
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: The socket is not a stream socket; or as `startSSL`.
+        ValueError: The socket is not a stream socket; ``proxy_protocol`` has something that is no address, or nothing;
+            or as `startSSL`.
 
     Example:
         >>> from pants import Server, Stream
@@ -62,7 +69,11 @@ class Server(Channel):
     __slots__ = (
         "_cancel_back_off",
         "_close_due",
+        "_header_readers",
+        "_has_stopped",
+        "_proxies",
         "_slave_socket",
+        "_tls_options",
         "_tls_settings",
         "_unix_file",
         "channels",
@@ -86,6 +97,7 @@ class Server(Channel):
         socket: Socket | None = None,
         ssl_options: _tls.SSLOptions | None = None,
         reuse_port: bool = False,
+        proxy_protocol: bool | Iterable[Any] = False,
     ) -> None:
         super().__init__(engine)
         if ConnectionClass is not None:
@@ -95,10 +107,14 @@ class Server(Channel):
         self.channels = {}
         self.listening = False
         self.reuse_port = reuse_port
+        self._proxies = None if proxy_protocol is False else TrustedProxies(proxy_protocol)
+        self._header_readers: dict[int, HeaderReader] = {}  # connections without a header yet, by their descriptors
         self._tls_settings: _tls.TLSSettings | None = None
+        self._tls_options: dict[str, Any] | None = None  # of which the settings can be made anew
         self._slave_socket: Socket | None = None  # the socket for IPv4, beside one for IPv6
         self._unix_file: tuple[str | bytes, int, int] | None = None  # path, device and inode of the socket file
         self._cancel_back_off: Callable[[], None] | None = None
+        self._has_stopped = False  # listening, once and for all
         self._close_due = False  # on_close() is owed
         if isinstance(socket, ssl.SSLSocket) and ssl_options is not None:
             raise RuntimeError(f"TLS is enabled already on {socket!r}; ssl_options are for a plain socket")
@@ -131,7 +147,9 @@ class Server(Channel):
     def _describe_state(self) -> str:
         if self._has_closed:
             return "closed"
-        return f"listening on {self.local_address}" if self.listening else "not listening"
+        if self.listening:
+            return f"listening on {self.local_address}"
+        return "not listening any more" if self._has_stopped else "not listening"
 
     @property
     def connection_class(self) -> Callable[..., Stream]:
@@ -161,13 +179,15 @@ class Server(Channel):
             The channel.
 
         Raises:
-            RuntimeError: The channel is closed, or listening.
+            RuntimeError: The channel is closed, or listening, or has stopped to.
             TypeError: The address has none of these forms.
             ValueError: A part of it is out of range, or it does not fit the channel's socket.
             OSError: The address cannot be resolved or bound. The channel can be used to try another.
         """
         if self._has_closed:
             raise RuntimeError(f"listen() on {self!r}; a closed channel is not used again, make a new one")
+        if self._has_stopped:
+            raise RuntimeError(f"listen() on {self!r}; a server listens once, make a new one")
         if self.listening:
             raise RuntimeError(f"listen() on {self!r}; a server listens on one address")
         if isinstance(backlog, bool) or not isinstance(backlog, int):
@@ -183,7 +203,7 @@ class Server(Channel):
                 self._bind_address(address, slave)
             for sock in self._listening_sockets():
                 sock.listen(backlog)
-                self.engine.watch(sock.fileno(), READ, self._on_socket_events)
+            self._watch_sockets()
         except BaseException:
             self._release_sockets(keep=given)
             raise
@@ -194,6 +214,15 @@ class Server(Channel):
 
     def _listening_sockets(self) -> list[Socket]:
         return [sock for sock in (self.socket, self._slave_socket) if sock is not None]
+
+    def _watch_sockets(self) -> None:
+        if self._cancel_back_off is None and not self._hook_polls:
+            for sock in self._listening_sockets():
+                self.engine.watch(sock.fileno(), READ, self._on_socket_events)
+
+    def _unwatch_sockets(self) -> None:
+        for sock in self._listening_sockets():
+            self.engine.unwatch(sock.fileno())
 
     def _bind_address(self, given: Any, slave: bool) -> None:
         address = _address.parse(given)
@@ -292,9 +321,37 @@ class Server(Channel):
         if self._tls_settings is not None:
             raise RuntimeError(f"TLS is enabled already on {self!r}")
         self._tls_settings = _tls.settings(ssl_options, server_side=True, is_server=True)
+        self._tls_options = _tls.for_reloading(ssl_options)
         return self
 
     start_ssl = startSSL
+
+    def reload_ssl(self, ssl_options: _tls.SSLOptions | None = None) -> None:
+        """Use another certificate, or other options, for the connections accepted from now on.
+
+        Those that are open go on as they are. If this fails, what was in use stays in use.
+
+        Args:
+            ssl_options: As for `startSSL`. By default the files that it was given are read again.
+
+        Raises:
+            RuntimeError: The channel is closed, or TLS is not enabled.
+            ValueError: There are no ``ssl_options``, and TLS was enabled with an `ssl.SSLContext`; or as `startSSL`.
+            TypeError, OSError, ssl.SSLError: As `startSSL`.
+        """
+        if self._has_closed:
+            raise RuntimeError(f"reload_ssl() on {self!r}; a closed channel is not used again")
+        if self._tls_settings is None:
+            raise RuntimeError(f"reload_ssl() on {self!r}, which has no TLS; enable it by startSSL()")
+        if ssl_options is None:
+            ssl_options = self._tls_options
+        if ssl_options is None:
+            raise ValueError(
+                "reload_ssl() knows no files, since TLS was enabled with an SSLContext; "
+                "call that context's load_cert_chain(), or pass ssl_options"
+            )
+        self._tls_settings = _tls.settings(ssl_options, server_side=True, is_server=True)
+        self._tls_options = _tls.for_reloading(ssl_options)
 
     # --- Accepting ----------------------------------------------------------------------------------------------
 
@@ -310,7 +367,7 @@ class Server(Channel):
                         return
                     continue
                 self._accepted(sock, addr)
-                if self._has_closed:
+                if not self.listening:
                     return
 
     def _accept_failed(self, error: OSError) -> bool:
@@ -324,7 +381,7 @@ class Server(Channel):
                 next(iter(self.engine.lingering.values()))._abort()
                 return True
             log.warning("%r cannot accept connections, and tries again in %s s: %s", self, BACK_OFF, error)
-            self._suspend()
+            self._unwatch_sockets()
             self.engine.dormant.add(self)
             self._cancel_back_off = self.engine.defer(BACK_OFF, self._accept_again)
             return False
@@ -337,21 +394,31 @@ class Server(Channel):
     def _accept_again(self) -> None:
         self._cancel_back_off = None
         self.engine.dormant.discard(self)
-        self._resume()
+        self._watch_sockets()
 
     def _suspend(self) -> None:
         """Accept nothing: a hook of this channel polls the engine."""
-        for sock in self._listening_sockets():
-            self.engine.unwatch(sock.fileno())
+        self._hook_polls = True
+        self._unwatch_sockets()
+        for reader in self._header_readers.values():
+            reader.unwatch()
 
     def _resume(self) -> None:
         """Accept again."""
-        if self._cancel_back_off is None:
-            for sock in self._listening_sockets():
-                self.engine.watch(sock.fileno(), READ, self._on_socket_events)
+        self._hook_polls = False
+        self._watch_sockets()
+        for reader in list(self._header_readers.values()):
+            reader.watch()
 
-    def _accepted(self, sock: Socket, addr: Any) -> None:
+    def _accepted(self, sock: Socket, addr: Any, header: ProxyHeader | None = None) -> None:
+        """Make a channel of a connection, once its header is there if it begins with one."""
         sock.setblocking(False)
+        if self._proxies is not None:
+            if header is None:
+                self._await_header(sock, addr)
+                return
+            if header.source is not None:
+                addr = header.source
         if self._tls_settings is not None:
             try:
                 sock = self._tls_settings.wrap(sock, accepted=True)
@@ -371,6 +438,18 @@ class Server(Channel):
             raise
         finally:
             engine.current = outer
+        if header is not None and header.destination is not None:
+            channel = self.channels.get(sock.fileno())
+            if channel is not None:
+                channel.local_address = header.destination
+
+    def _await_header(self, sock: Socket, addr: Any) -> None:
+        assert self._proxies is not None
+        if addr in self._proxies:
+            HeaderReader(self, sock, addr)
+        else:
+            log.warning("%r closes the connection from %r, which is not in its proxy_protocol", self, addr)
+            sock.close()
 
     def _drop_connection(self, sock: Socket) -> None:
         """Close a connection whose on_accept() has failed, early or late."""
@@ -387,6 +466,27 @@ class Server(Channel):
 
     # --- Closing ------------------------------------------------------------------------------------------------
 
+    @property
+    def awaits_headers(self) -> bool:
+        """Whether there are connections that were accepted, and have not sent their PROXY header yet."""
+        return bool(self._header_readers)
+
+    def stop_listening(self) -> None:
+        """Accept no more connections; the channel and its connections stay open.
+
+        The sockets are closed at once, so that another server can listen there; `local_address` keeps its value. No
+        hook is called for it. Connections that were accepted before, and whose PROXY headers are not complete, may
+        still become channels for some seconds, until `close`. Without anything to stop, this does nothing.
+        """
+        if not self.listening:
+            return
+        self._keep_addresses()
+        self.listening = False
+        self._has_stopped = True
+        self._release_sockets(keep=None)
+        self.engine.dormant.discard(self)
+        self.engine.unused.add(self)  # so that on_close() is called if the engine closes
+
     def close(self) -> None:
         """Stop listening, at once; `on_close` is called from the loop (manual: "Server.close").
 
@@ -400,6 +500,8 @@ class Server(Channel):
         self.listening = False
         self.engine.dormant.discard(self)
         self._release_sockets(keep=None)
+        for reader in list(self._header_readers.values()):
+            reader._abort()
         self._close_due = True
         self._attend_soon()
 
@@ -413,6 +515,7 @@ class Server(Channel):
         """Close the sockets, all but one of the user's own."""
         if self._cancel_back_off is not None:
             self._cancel_back_off()
+            self._cancel_back_off = None
         for sock in self._listening_sockets():
             if sock.fileno() >= 0:
                 self.engine.unwatch(sock.fileno())
@@ -443,7 +546,7 @@ class Server(Channel):
 
         Args:
             socket: The connected socket; an `ssl.SSLSocket` whose handshake is still to be made, if TLS is enabled.
-            addr: The peer's address.
+            addr: The peer's address; the client's, where a PROXY header tells it.
         """
         channel = self.ConnectionClass(engine=self.engine, socket=socket, server=self)
         channel.remote_address = addr

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pants.http._body import ChunkedBody, LengthBody
+from pants.http._limits import Limits
 from pants.http._refused import Refused
 
 PIECES = st.lists(
@@ -27,7 +28,7 @@ def chunked(pieces: list[bytes], trailers: bytes = b"") -> bytes:
 def kept(limit: int) -> tuple[ChunkedBody, bytearray]:
     """A body in chunks, and where its content goes."""
     content = bytearray()
-    return ChunkedBody(limit, content.extend), content
+    return ChunkedBody(limit, content.extend, Limits()), content
 
 
 def feed(body: ChunkedBody | LengthBody, data: bytes, size: int) -> int:

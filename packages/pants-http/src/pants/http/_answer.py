@@ -206,8 +206,8 @@ def own_fields_refused(headers: Fields) -> list[tuple[str, str]]:
     for name, _ in fields:
         if name.lower() in _OWN_FIELDS:
             raise ValueError(
-                f"the header {name} is set by the server in send_response(); send_status(), send_headers() and send() leave "
-                "some of that to the program"
+                f"the header {name} is set by the server in send_response(); send_status(), send_headers() and send() "
+                "leave some of that to the program"
             )
     return fields
 

@@ -16,13 +16,12 @@ from typing import IO, Final, cast
 from httptools import HttpParserError, HttpRequestParser
 
 from pants.http._head import HEAD_END
+from pants.http._limits import Limits
 from pants.http._refused import Refused
 
 # The bytes that chunk sizes, extensions and trailers may take: these, and as many again for each byte of content.
-MAX_FRAMING: Final = 65536
+MAX_FRAMING: Final = 16384
 FRAMING_PER_BYTE: Final = 8
-# Trailer fields, at most.
-MAX_TRAILERS: Final = 128
 
 # llhttp takes chunks as a part of a message only. It is told that the connection closes after this one, so that
 # whatever follows is an error rather than another message.
@@ -99,17 +98,19 @@ class ChunkedBody(_Framing):
     Args:
         limit: The longest content to take, in bytes.
         sink: Called with the content of each piece that is fed.
+        limits: What the trailer fields may be.
     """
 
-    __slots__ = ("_content", "_ends", "_limit", "_parser", "_size", "_tail", "trailers")
+    __slots__ = ("_content", "_ends", "_limit", "_limits", "_parser", "_size", "_tail", "trailers")
 
     #: The fields behind the last chunk (RFC 9112 §7.1.2).
     trailers: list[tuple[str, str]]
     #: How many bytes are still to come is not known.
     left: None = None
 
-    def __init__(self, limit: int, sink: Sink) -> None:
+    def __init__(self, limit: int, sink: Sink, limits: Limits) -> None:
         super().__init__(sink)
+        self._limits = limits
         self.trailers = []
         self._content = bytearray()  # of what is being fed
         self._ends: list[bool] = []
@@ -128,7 +129,7 @@ class ChunkedBody(_Framing):
         return bool(self._ends)
 
     def _add_trailer(self, name: bytes, value: bytes) -> None:
-        if len(self.trailers) <= MAX_TRAILERS:
+        if len(self.trailers) <= self._limits.header_count:
             self.trailers.append((name.decode("latin-1"), value.strip(b" \t").decode("latin-1")))
 
     def feed(self, data: bytes | bytearray, at: int) -> int:
@@ -145,6 +146,7 @@ class ChunkedBody(_Framing):
             try:
                 self._parser.feed_data(piece)
             except HttpParserError as error:
+                self._check()  # what is before the error may be too long already
                 raise Refused(400, str(error)) from None
             at = end
             self._tail = (self._tail + piece[-3:])[-3:]
@@ -164,8 +166,10 @@ class ChunkedBody(_Framing):
             raise Refused(413, "The body is too large")
         if self.received - size > MAX_FRAMING + FRAMING_PER_BYTE * size:
             raise Refused(400, "The body is too small for its chunks, extensions and trailers")
-        if len(self.trailers) > MAX_TRAILERS:
+        if len(self.trailers) > self._limits.header_count:
             raise Refused(431, "There are too many trailer fields")
+        if any(len(name) + len(value) + 2 > self._limits.header for name, value in self.trailers):
+            raise Refused(431, "A trailer field is too large")
 
     def _possible_end(self, data: bytes | bytearray, at: int) -> int:
         tail = self._tail

@@ -62,7 +62,7 @@ class HTTPConnection(Stream):
         "_fields",
         "_held",
         "_incomplete_since",
-        "_owes_continue",
+        "_ending_continued",
         "_parse_quickly",
         "_peer_ended",
         "_phase",
@@ -93,7 +93,8 @@ class HTTPConnection(Stream):
         self._held: bytearray | None = None  # what arrived and was not looked at yet, or is a part of a head
         self._body: LengthBody | ChunkedBody | None = None  # that of current_request, as long as it is not complete
         self._body_paused = False  # the program does not want more of it yet
-        self._owes_continue = False  # the client waits for an interim answer
+        # How the answer is to end once the client, which waits for an interim answer, has got that.
+        self._ending_continued: int | None = None
         self._incomplete_since: float | None = None  # the engine's time when that began of which the rest is to arrive
         self._cancel_slow: Callable[[], None] | None = None
         self._choked = False  # the client does not take the answers, so nothing is read until it does
@@ -167,46 +168,52 @@ class HTTPConnection(Stream):
         at = served = owed = 0
         try:
             while at < len(data):
-                body = self._body
-                if body is None:
-                    if data.startswith(b"\r\n", at):  # RFC 9112 §2.2
-                        at += 2
-                        continue
+                if self._body is not None:
+                    at = self._feed_body(self._body, data, at)
+                    owed = _MAX_OWED  # not known, so that the client has to take it now
+                elif data.startswith(b"\r\n", at):  # RFC 9112 §2.2
+                    at += 2
+                    continue
+                else:
                     end = data.find(HEAD_END, max(at, searched)) + len(HEAD_END)
                     if end < len(HEAD_END):
                         check_beginning(data, at, max(at, searched), self.server.limits)
                         break
-                    head = bytes(data[at:end])
-                    # With another method there is a body, most likely, and the attempt not worth its time.
-                    request = self._ordinary_request(head) if head.startswith((b"GET ", b"HEAD ")) else None
-                    if request is None:
-                        self._begin_request(
-                            parse(head, self.server.limits, self.server.refused_methods), head, end == len(data)
-                        )
-                        at = end
-                        if self._body is not None:
-                            continue
-                        owed = _MAX_OWED
-                    else:
-                        at = end
-                        self._incomplete_since = None
-                        self._handle_request(request)
-                        owed += request.sent_bytes
-                        served += 1
-                else:
-                    at = self._feed_body(body, data, at)
-                    if self._body is not None:
-                        break  # it needs more, or the program wants no more of it yet
-                    owed = _MAX_OWED  # not known, so that the client has to take it now
-                if self.current_request is not None or not self.connected:
+                    owed += self._serve_head(bytes(data[at:end]), end == len(data))
+                    at = end
+                    served += 1
+                if not self.connected or self._body_paused or (self._body is None and self.current_request is not None):
                     break
-                if served == _BATCH or owed >= _MAX_OWED:
+                if self._body is None and (served == _BATCH or owed >= _MAX_OWED):
                     served = owed = 0
                     if self._chokes():
                         break
         except Refused as refused:
             self._refuse(refused, with_content=not data.startswith(b"HEAD ", at))
-            return
+        else:
+            self._keep_rest(data, at)
+
+    def _serve_head(self, head: bytes, last: bool) -> int:
+        """Serve a request, if it has no body; else begin with it.
+
+        Args:
+            head: Its head.
+            last: Whether nothing has arrived behind it.
+
+        Returns:
+            The size of the answer; `_MAX_OWED` where it is not known.
+        """
+        # With another method there is a body, most likely, and the attempt not worth its time.
+        request = self._ordinary_request(head) if head.startswith((b"GET ", b"HEAD ")) else None
+        if request is None:
+            self._begin_request(parse(head, self.server.limits, self.server.refused_methods), head, last)
+            return _MAX_OWED
+        self._incomplete_since = None
+        self._handle_request(request)
+        return request.sent_bytes
+
+    def _keep_rest(self, data: bytes | bytearray, at: int) -> None:
+        """Hold back what was not served of ``data``, from ``at`` on."""
         # Not copied where that can be helped: a head may come a byte at a time.
         rest = data if not at and isinstance(data, bytearray) else bytearray(memoryview(data)[at:])
         meanwhile = self._held  # arrived while a handler polled the engine
@@ -238,6 +245,10 @@ class HTTPConnection(Stream):
             self._handle_request(request)
             return
         self.current_request = request
+        request._body_arrived = False
+        if self._cancel_slow is not None:  # that of the head
+            self._cancel_slow()
+            self._cancel_slow = None
         waits = head.expects and last
         # A placeholder, until it is known what the program wants.
         self._body = LengthBody(head.length or 0, _drop)
@@ -250,17 +261,20 @@ class HTTPConnection(Stream):
         if not request.finished and head.length is not None and head.length > limit:
             raise Refused(413, "The body is too large")
         sink = _drop if request.finished else self._sink(request, head.length)
-        self._body = ChunkedBody(limit, sink) if head.length is None else LengthBody(head.length, sink)
-        self._owes_continue = waits and not request.finished
-        if not self._body_paused:
-            self._send_continue()
+        self._body = ChunkedBody(limit, sink, server.limits) if head.length is None else LengthBody(head.length, sink)
+        if waits and not request.finished:
+            # Answered before it is told to go on, the client need not send the body, and nobody would know.
+            self._ending_continued = request._ending
+            request._ending |= _answer.CLOSE
+            if not self._body_paused:
+                self._send_continue(request)
 
-    def _send_continue(self) -> None:
+    def _send_continue(self, request: HTTPRequest) -> None:
         """Have the client send the body, if it waits for that (RFC 9110 §10.1.1)."""
-        if self._owes_continue:
-            self._owes_continue = False
-            if self.connected:
-                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        ending, self._ending_continued = self._ending_continued, None
+        if ending is not None and not request.code and self.connected:
+            request._ending = ending
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _ask_head_handler(self, request: HTTPRequest, head: Head, waits: bool) -> None:
         """Let the program see the head before the body."""
@@ -287,7 +301,12 @@ class HTTPConnection(Stream):
 
     def _feed_body(self, body: LengthBody | ChunkedBody, data: bytes | bytearray, at: int) -> int:
         """Receive more of the body of the current request; and serve that when the body is complete."""
-        at = body.feed(data, at)
+        try:
+            at = body.feed(data, at)
+        except OSError:
+            self.server.counters.failures += 1
+            log.exception("A body could not be kept, of %r", self.current_request)
+            raise Refused(500, "The body could not be kept") from None
         if body.done and self._body is body:
             self._body = self._incomplete_since = None
             if self._body_paused:
@@ -295,6 +314,7 @@ class HTTPConnection(Stream):
                 self._read_on()
             request = self.current_request
             if request is not None:  # else it was answered before
+                request._body_arrived = True
                 if request._taken_apart:
                     request._form.finish()  # type: ignore[union-attr]
                 request._trailer_fields = body.trailers
@@ -354,12 +374,15 @@ class HTTPConnection(Stream):
             elif self._incomplete_since is None:
                 self._incomplete_since = self.engine.time
             if self._cancel_slow is None:
-                self._cancel_slow = self.engine.defer(self.server.limits.header_timeout, self._check_slow)
+                limits = self.server.limits
+                seconds = limits.header_timeout if self._body is None else limits.body_timeout
+                self._cancel_slow = self.engine.defer(seconds, self._check_slow)
         elif self._held is not None:  # it arrived while a handler polled the engine
             self._phase = _WAITING
             self._go_on_soon()
         else:
             self._phase = _IDLE
+            self._incomplete_since = None
             if self._peer_ended or self.server.draining:
                 self.close()
 
@@ -390,8 +413,9 @@ class HTTPConnection(Stream):
             self._body_paused = False
             if self._incomplete_since is not None:
                 self._incomplete_since = self.engine.time  # the pause was not the client's
-            self._send_continue()
-            if self._held is not None and self._phase == _PARTIAL:
+            if self.current_request is not None:
+                self._send_continue(self.current_request)
+            if self._held is not None and self._phase != _SERVING:
                 self._phase = _WAITING
                 self.engine.callback(self._go_on)
             else:
@@ -563,6 +587,8 @@ class HTTPConnection(Stream):
             self._incomplete_since, left = now, allowed
         if left > 0:
             self._cancel_slow = self.engine.defer(left, self._check_slow)
+        elif body is not None and self.current_request is None:
+            self._close_answered()
         else:
             self._refuse(Refused(408, "The request takes too long to arrive"))
 
@@ -574,7 +600,8 @@ class HTTPConnection(Stream):
             self._taking.cancel()
         request, self.current_request = self.current_request, None
         self._cancel_slow = self._taking = self._body = self._held = None
-        if request is not None and self._phase != _TAKEN:
+        if request is not None:
+            self._tally[request.code] += 1
             self._account(request)
             if request.on_close is not None:
                 try:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from pants.http._head import HOST_VALUE
+from pants.http._head import is_host
 from pants.http.utils import HTTPHeaders
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -274,8 +274,4 @@ def _last(lines: list[str]) -> str:
 
 def _is_host(text: str) -> bool:
     """Return whether ``text`` could stand in Host (RFC 9110 §7.2), and is not empty."""
-    return (
-        0 < len(text) <= _LONGEST_HOST
-        and text[0] != ":"
-        and HOST_VALUE.fullmatch(text.encode("latin-1", "replace")) is not None
-    )
+    return 0 < len(text) <= _LONGEST_HOST and text[0] != ":" and is_host(text.encode("latin-1", "replace"))

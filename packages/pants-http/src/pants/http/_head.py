@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from ipaddress import IPv6Address
 from types import SimpleNamespace
 from typing import Final, NamedTuple
 
-from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from pants.http._limits import Limits
 from pants.http._refused import Refused
@@ -35,18 +36,27 @@ _REQUEST_LINE: Final = re.compile(rb"([!-~]+) ([!-~]+) (HTTP/[0-9]\.[0-9])")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # RFC 3986 §3.2.2 and §3.2.3: what Host is made of (RFC 9110 §7.2). User information is no part of it.
 _HOST: Final = (
-    rb"(?:\[(?:[0-9A-Fa-f:.]+|[vV][0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+)\]"
+    rb"(?:\[(?:([0-9A-Fa-f:.]+)|[vV][0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+)\]"
     rb"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
 )
-HOST_VALUE: Final = re.compile(rb"[ \t]*" + _HOST + rb"[ \t]*")
+_HOST_VALUE: Final = re.compile(rb"[ \t]*" + _HOST + rb"[ \t]*")
 _HOST_FIELDS: Final = re.compile(rb"(?i:\nhost:)([^\r]*)")
 # RFC 9112 §3.2.2. A URI of the schemes http and https has a host that is not empty (RFC 9110 §4.2.1).
-_ABSOLUTE: Final = re.compile(rb"(?i:https?)://(?![:/?#]|\Z)" + _HOST + rb"(?:[/?#].*)?")
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://(?![:/?#]|\Z)([^/?#]*).*")
 # RFC 9110 §8.6. More digits than that are beyond every limit.
 _LENGTH: Final = re.compile(rb"[0-9]{1,19}")
 # RFC 9112 §3.2.3
-_AUTHORITY: Final = re.compile(rb"(?!:)" + _HOST.removesuffix(b"?") + rb"(?<!:)")
+_AUTHORITY: Final = re.compile(rb"[^:].*:[0-9]+")
 
+# Half a line end. A CR that ends what has arrived may be the half of a whole one.
+_BARE: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
+# The methods of HTTP that llhttp knows. It knows some of other protocols too.
+_METHODS: Final = frozenset(
+    b"ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY "
+    b"OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK "
+    b"UNLOCK UNSUBSCRIBE".split()
+)
+_LONGEST_METHOD: Final = 32
 # Methods that leave nothing to judge.
 _ORDINARY: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
@@ -170,7 +180,7 @@ class QuickParser:
         )
 
     def _is_good(self, host: bytes) -> bool:
-        good = HOST_VALUE.fullmatch(host) is not None
+        good = is_host(host)
         if good and len(host) < 256:
             if len(self._hosts) >= 256:
                 self._hosts.clear()
@@ -193,14 +203,14 @@ def parse(head: bytes, limits: Limits, refused_methods: Collection[str]) -> Head
     if len(head) > limits.headers:
         raise Refused(431, "The header section is too large")
     fields: list[tuple[bytes, bytes]] = []
+    if method not in _METHODS:  # RFC 9110 §9.1
+        raise Refused(501, "The method is not known")
     events = SimpleNamespace(on_header=lambda name, value: fields.append((name.lower(), value.strip(b" \t"))))
     parser = HttpRequestParser(events)
     try:
         parser.feed_data(head)
     except HttpParserUpgrade:
         pass  # nobody takes it, so it is ignored (RFC 9110 §7.8); and CONNECT is refused below
-    except HttpParserInvalidMethodError:
-        raise Refused(501, "The method is not known") from None
     except HttpParserError as error:
         raise Refused(400, str(error)) from None
     if method.decode() in refused_methods:
@@ -238,15 +248,26 @@ def check_request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes
         Refused: It is malformed, its target is too long (RFC 9110 §15.5.15), or it asks for another version than
             HTTP/1.0 and HTTP/1.1 (§15.6.6).
     """
-    longest = limits.request_line
-    if len(line) > longest and max(map(len, line.split(b" "))) > longest:
-        raise Refused(414, "The request target is too long")
+    if len(line) > limits.request_line:
+        _check_lengths(line, limits)
     match = _REQUEST_LINE.fullmatch(line)
     if match is None or not _TOKEN.fullmatch(match[1]):
         raise Refused(400, "The request line is malformed")
     if match[3] not in (b"HTTP/1.1", b"HTTP/1.0"):
         raise Refused(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here")
     return match[1], match[2], match[3]
+
+
+def _check_lengths(line: bytes, limits: Limits) -> None:
+    """Refuse a request line, which need not be complete, if one of its parts is too long."""
+    method, _, rest = line.partition(b" ")
+    target, _, protocol = rest.partition(b" ")
+    if len(method) > _LONGEST_METHOD:  # RFC 9112 §3
+        raise Refused(501, "The method is not known")
+    if len(target) > limits.request_line:
+        raise Refused(414, "The request target is too long")
+    if len(protocol) > len("HTTP/1.1"):
+        raise Refused(400, "The request line is malformed")
 
 
 def check_beginning(data: bytes | bytearray, at: int, searched: int, limits: Limits) -> None:
@@ -261,35 +282,49 @@ def check_beginning(data: bytes | bytearray, at: int, searched: int, limits: Lim
     Raises:
         Refused: As by `check_request_line`; or it is too large by now.
     """
-    line_end = data.find(b"\n", at)
+    line_end = data.find(b"\r\n", at)
     if line_end < 0:
         if len(data) - at > limits.request_line + 64:
-            raise Refused(414, "The request target is too long")
+            _check_lengths(bytes(data[at:]), limits)
     elif line_end >= searched:
-        if data[line_end - 1] != 0x0D:  # RFC 9112 §2.2 lets a server be strict about bare LF
-            raise Refused(400, "Lines end with CRLF")
-        check_request_line(bytes(data[at : line_end - 1]), limits)
+        check_request_line(bytes(data[at:line_end]), limits)
+    if _BARE.search(data, max(at, searched)):  # RFC 9112 §2.2 lets a server be strict about them
+        raise Refused(400, "Lines end with CRLF")
     if len(data) - at > limits.headers:
         raise Refused(431, "The header section is too large")
 
 
 def _check_target(method: bytes, target: bytes) -> None:
     if method == b"CONNECT":
-        if not _AUTHORITY.fullmatch(target):
+        if not _AUTHORITY.fullmatch(target) or not is_host(target):
             raise Refused(400, "The target of CONNECT is a host and a port")
     elif target == b"*":
         if method != b"OPTIONS":  # RFC 9112 §3.2.4
             raise Refused(400, "The target * is for OPTIONS")
-    elif not target.startswith(b"/") and not _ABSOLUTE.fullmatch(target):
-        raise Refused(400, "The request target is malformed")
+    elif not target.startswith(b"/"):
+        match = _ABSOLUTE.fullmatch(target)
+        if match is None or not is_host(match[1]):
+            raise Refused(400, "The request target is malformed")
 
 
 def _check_host(fields: list[tuple[bytes, bytes]], protocol: bytes) -> None:
     hosts = _values(fields, b"host")
     if len(hosts) > 1 or (not hosts and protocol == b"HTTP/1.1"):  # RFC 9112 §3.2
         raise Refused(400, "There has to be one Host field")
-    if hosts and not HOST_VALUE.fullmatch(hosts[0]):
+    if hosts and not is_host(hosts[0]):
         raise Refused(400, "The Host field is malformed")
+
+
+def is_host(value: bytes) -> bool:
+    """Whether something can be the value of Host (RFC 9112 §3.2)."""
+    match = _HOST_VALUE.fullmatch(value)
+    if match is None or not match[1]:
+        return match is not None
+    try:
+        IPv6Address(match[1].decode())
+    except ValueError:
+        return False
+    return True
 
 
 def _body_length(fields: list[tuple[bytes, bytes]], protocol: bytes) -> int | None:
@@ -299,7 +334,10 @@ def _body_length(fields: list[tuple[bytes, bytes]], protocol: bytes) -> int | No
     if codings:
         if protocol == b"HTTP/1.0" or lengths:  # RFC 9112 §6.1: one of the two ends is mistaken about it
             raise Refused(400, "The length of the body is ambiguous")
-        if [coding.lower() for coding in codings] != [b"chunked"]:
+        members = [coding.strip(b" \t").lower() for coding in b",".join(codings).split(b",")]
+        if b"" in members:
+            raise Refused(400, "The transfer coding is malformed")
+        if members != [b"chunked"]:
             raise Refused(501, "The transfer coding is not known")
         return None
     if not lengths:
@@ -317,10 +355,13 @@ def _keeps_alive(fields: list[tuple[bytes, bytes]], protocol: bytes) -> bool:
 
 def _expects(fields: list[tuple[bytes, bytes]], protocol: bytes) -> bool:
     """Whether the client waits for an interim answer (RFC 9110 §10.1.1)."""
-    expectations = _values(fields, b"expect")
-    if not expectations or protocol == b"HTTP/1.0":
+    if protocol == b"HTTP/1.0":
         return False
-    if [value.lower() for value in expectations] != [b"100-continue"]:
+    expected = b",".join(_values(fields, b"expect")).lower().split(b",")
+    members = {member.strip(b" \t") for member in expected} - {b""}
+    if not members:
+        return False
+    if members != {b"100-continue"}:
         raise Refused(417, "Only 100-continue can be expected")
     return True
 

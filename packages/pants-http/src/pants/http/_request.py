@@ -54,9 +54,6 @@ class HTTPRequest(ResponseWriter):
     #: ``https`` where the connection is secure, else ``http``; or what a proxy says of it, with ``xheaders``.
     scheme: str
 
-    #: To be set in the server's ``head_handler``: the longest body to take of this request, in bytes, instead of
-    #: ``max_request``.
-    max_body: int | None = None
     #: To be set in the server's ``head_handler``: called with each piece of the body as it arrives; then it is not
     #: kept, and `body` stays empty. The request handler is called behind the last piece.
     on_data: Callable[[bytes], object] | None = None
@@ -74,6 +71,8 @@ class HTTPRequest(ResponseWriter):
     _client: Client | None = None
     _trailer_fields: Iterable[tuple[str, str]] = ()
     _trailers: HTTPHeaders | None = None
+    _max_body: int | None = None
+    _body_arrived: bool = True
     _taken_apart: bool = False  # the body is a form that was parsed as it arrived, and is not kept
 
     def __init__(
@@ -219,6 +218,27 @@ class HTTPRequest(ResponseWriter):
     # --- The body -----------------------------------------------------------------------------------------------
 
     @property
+    def max_body(self) -> int | None:
+        """The longest body to take of this request, in bytes, instead of ``max_request``; None for that.
+
+        It is to be set in the server's ``head_handler``.
+
+        Raises:
+            TypeError: When set to anything but an int or None.
+            ValueError: When set to less than 0.
+        """
+        return self._max_body
+
+    @max_body.setter
+    def max_body(self, value: int | None) -> None:
+        if value is not None:
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"max_body is a number of bytes or None, not {value!r}")
+            if value < 0:
+                raise ValueError(f"max_body is a number of bytes, 0 or more, not {value}")
+        self._max_body = value
+
+    @property
     def _limits(self) -> Limits:
         return self.connection.server.limits
 
@@ -229,8 +249,8 @@ class HTTPRequest(ResponseWriter):
         A long one lies on disk, and is read into memory each time: `body_file` may serve better.
 
         Raises:
-            RuntimeError: It was a form longer than ``limits.spool_size``, which was taken apart as it arrived; or it
-                lay on disk, and the request is finished.
+            RuntimeError: It has not arrived; it was a form longer than ``limits.spool_size``, which was taken apart as
+                it arrived; or it lay on disk, and the request is finished.
         """
         if self._body is None:
             return b"" if self._open_store("body") is None else self._store.content  # type: ignore[union-attr]
@@ -254,6 +274,7 @@ class HTTPRequest(ResponseWriter):
         return store.open()
 
     def _open_store(self, asked: str) -> BodyStore | None:
+        self._check_arrived(asked)
         if self._taken_apart:
             raise RuntimeError(
                 f"{asked} of {self!r} is not kept: being a form longer than limits.spool_size, it was taken apart as "
@@ -262,6 +283,10 @@ class HTTPRequest(ResponseWriter):
         if self._store is not None and self._store.closed:
             raise RuntimeError(f"{asked} of {self!r} lay on disk, and was removed when the request was finished")
         return self._store
+
+    def _check_arrived(self, asked: str) -> None:
+        if not self._body_arrived:
+            raise RuntimeError(f"{asked} of {self!r} is there when the request handler is called; the body is to come")
 
     @property
     def trailers(self) -> HTTPHeaders:
@@ -281,6 +306,7 @@ class HTTPRequest(ResponseWriter):
         Raises:
             Refused: The form is malformed, or has too much of something; where the handler lets it through, the answer
                 is an error for the client.
+            RuntimeError: The body has not arrived.
         """
         return (self._fields or self._parse_form())[0]
 
@@ -292,17 +318,22 @@ class HTTPRequest(ResponseWriter):
         disk. They are closed when the request is finished.
 
         Raises:
-            Refused: As of `post`.
+            Refused, RuntimeError: As of `post`.
         """
         return (self._fields or self._parse_form())[1]
 
     def _parse_form(self) -> tuple[dict[str, list[str]], dict[str, list[UploadedFile]]]:
+        self._check_arrived("post or files")
         content_type = self.headers.get("Content-Type", "")
         form = self._form
         if form is None and self._may_have_form and (boundary := boundary_of(content_type)) is not None:
             form = MultipartForm(boundary, self._limits)
-            form.feed(self.body)
-            form.finish()
+            try:
+                form.feed(self.body)
+                form.finish()
+            except BaseException:
+                form.close()
+                raise
             self._form = form
         if form is not None:
             self._fields = form.fields, form.files
@@ -342,3 +373,6 @@ class HTTPRequest(ResponseWriter):
                 self.on_data(data)
             except Exception as exception:  # noqa: BLE001 - as a handler's
                 self.connection._handler_failed(self, exception)
+            except BaseException:
+                self.connection.close()
+                raise

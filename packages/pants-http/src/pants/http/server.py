@@ -154,7 +154,11 @@ class HTTPServer(Server):
         self.limits = limits or Limits()
         self.refused_methods = frozenset(refused_methods)
         self.secure_cookies = None if cookie_secret is None else SecureCookies(cookie_secret)
-        if trusted_proxies is not None and not isinstance(trusted_proxies, str):
+        if trusted_proxies is not None:
+            if isinstance(trusted_proxies, str):
+                raise TypeError(f"trusted_proxies is a list, as in [{trusted_proxies!r}], not a str")
+            if not xheaders and not proxy_protocol:
+                raise ValueError("trusted_proxies goes with xheaders or proxy_protocol; alone it does nothing")
             trusted_proxies = list(trusted_proxies)
         self.forwarded_rules = ForwardedRules(xheaders, trusted_proxies) if xheaders else None
         self._set_sendfile(sendfile, sendfile_prefix, file_root)
@@ -167,6 +171,8 @@ class HTTPServer(Server):
         self._is_secured = False
         self._cancel_look: Callable[[], None] | None = None
         kwargs.setdefault("ConnectionClass", HTTPConnection)
+        if not isinstance(proxy_protocol, bool):
+            raise TypeError(f"proxy_protocol is a bool, and trusted_proxies tells from whom; not {proxy_protocol!r}")
         if proxy_protocol:
             kwargs["proxy_protocol"] = True if trusted_proxies is None else trusted_proxies
         super().__init__(**kwargs)
@@ -232,6 +238,11 @@ class HTTPServer(Server):
         Raises:
             TypeError, ValueError: ``timeout`` is not a number, or below 0.
         """
+        if timeout is not None:
+            if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+                raise TypeError(f"timeout is a number of seconds or None, not {timeout!r}")
+            if not timeout >= 0:
+                raise ValueError(f"timeout is 0 or more seconds, not {timeout!r}")
         if self.closed or self.draining:
             return
         deadline = None if timeout is None else self.engine.time + timeout
@@ -252,7 +263,7 @@ class HTTPServer(Server):
         if overdue:
             for connection in list(self.channels.values()):
                 connection.close(flush=False)
-        if overdue or not self.channels:
+        if overdue or not (self.channels or self.awaits_headers):
             self.close()
         else:
             self._cancel_look = self.engine.defer(_LOOK_INTERVAL, self._look, deadline)

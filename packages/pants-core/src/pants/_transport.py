@@ -84,6 +84,7 @@ class Transport(StreamHooks):
         "_tls_wants",
         "close_error",
         "connected",
+        "receive_size",
         "secure",
         "server",
     )
@@ -103,6 +104,9 @@ class Transport(StreamHooks):
 
     #: The server that accepted this connection, or None (manual: "Stream.server").
     server: Any
+    #: What is asked of the kernel at once, in bytes: more may serve better where much is on its way. A secure connection
+    #: goes by the records of TLS instead.
+    receive_size: int
     #: Whether data can be written: from just before `on_connect` until `close` (manual: "Stream.connected").
     connected: bool
     #: Whether the channel speaks TLS and its handshake is over.
@@ -120,6 +124,7 @@ class Transport(StreamHooks):
         super().__init__(engine)
         self.server = server
         self.connected = self.secure = False
+        self.receive_size = RECV_SIZE
         self.close_error = None
         self._read_framer: Framer | None = None
         self._unsent: list[_send_queue.Item] = []
@@ -284,7 +289,7 @@ class Transport(StreamHooks):
             self._on_other_socket_events(events)
             return
         try:
-            data = self.socket.recv(RECV_SIZE)  # type: ignore[union-attr]
+            data = self.socket.recv(self.receive_size)  # type: ignore[union-attr]
         except OSError as error:
             self._receive_failed(error)
             return

@@ -33,6 +33,10 @@ _MAX_OWED: Final = 65536
 # A body of which no more than this is left is received and dropped where nobody wants it, for the next request's sake.
 _MAX_DROPPED: Final = 65536
 
+# What is received at once, in bytes: as a rule, and of a body that is longer than the second. It takes fewer calls.
+_RECEIVE_SIZE: Final = 65536
+_LONG_BODY: Final = 262144
+
 # Values of HTTPConnection._phase.
 _IDLE: Final = 0  # nothing of the next request has arrived
 _PARTIAL: Final = 1  # a part of it has
@@ -62,7 +66,7 @@ class HTTPConnection(Stream):
         "_fields",
         "_held",
         "_incomplete_since",
-        "_ending_continued",
+        "_owes_continue",
         "_parse_quickly",
         "_peer_ended",
         "_phase",
@@ -93,8 +97,7 @@ class HTTPConnection(Stream):
         self._held: bytearray | None = None  # what arrived and was not looked at yet, or is a part of a head
         self._body: LengthBody | ChunkedBody | None = None  # that of current_request, as long as it is not complete
         self._body_paused = False  # the program does not want more of it yet
-        # How the answer is to end once the client, which waits for an interim answer, has got that.
-        self._ending_continued: int | None = None
+        self._owes_continue = False  # the client waits for an interim answer before it sends the body
         self._incomplete_since: float | None = None  # the engine's time when that began of which the rest is to arrive
         self._cancel_slow: Callable[[], None] | None = None
         self._choked = False  # the client does not take the answers, so nothing is read until it does
@@ -116,8 +119,10 @@ class HTTPConnection(Stream):
             self._handle_request(request)
             self._settle()
         elif self._phase < _SERVING and not self._body_paused:
-            held = self._held
-            if held is None:
+            held, body = self._held, self._body
+            if held is None and body is not None and body.left is not None and body.left > len(data):
+                self._feed_more(body, data)
+            elif held is None:
                 self._serve(data, 0)
             else:
                 searched = max(0, len(held) - len(HEAD_END) + 1)
@@ -246,14 +251,16 @@ class HTTPConnection(Stream):
             return
         self.current_request = request
         request._body_arrived = False
-        if self._cancel_slow is not None:  # that of the head
-            self._cancel_slow()
-            self._cancel_slow = None
+        self._forget_slow()  # that of the head
         waits = head.expects and last
         # A placeholder, until it is known what the program wants.
         self._body = LengthBody(head.length or 0, _drop)
+        request._ending_when_whole = request._ending
+        if waits or head.length is None or head.length > _MAX_DROPPED:
+            # If it is answered before the body is there, nobody knows where the next request begins, or it is far.
+            request._ending |= _answer.CLOSE
         if server.head_handler is not None:
-            self._ask_head_handler(request, head, waits)
+            self._run_handler(server.head_handler, request)
         if not self.connected:
             self._body = None
             return
@@ -261,30 +268,18 @@ class HTTPConnection(Stream):
         if not request.finished and head.length is not None and head.length > limit:
             raise Refused(413, "The body is too large")
         sink = _drop if request.finished else self._sink(request, head.length)
+        if head.length is not None and head.length > _LONG_BODY and request.on_data is None:
+            self.receive_size = _LONG_BODY
         self._body = ChunkedBody(limit, sink, server.limits) if head.length is None else LengthBody(head.length, sink)
-        if waits and not request.finished:
-            # Answered before it is told to go on, the client need not send the body, and nobody would know.
-            self._ending_continued = request._ending
-            request._ending |= _answer.CLOSE
-            if not self._body_paused:
-                self._send_continue(request)
+        self._owes_continue = waits
+        if not self._body_paused:
+            self._send_continue(request)
 
     def _send_continue(self, request: HTTPRequest) -> None:
         """Have the client send the body, if it waits for that (RFC 9110 §10.1.1)."""
-        ending, self._ending_continued = self._ending_continued, None
-        if ending is not None and not request.code and self.connected:
-            request._ending = ending
+        if self._owes_continue and not request.code and self.connected:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def _ask_head_handler(self, request: HTTPRequest, head: Head, waits: bool) -> None:
-        """Let the program see the head before the body."""
-        ending = request._ending
-        may_drop = head.length is not None and head.length <= _MAX_DROPPED and not waits
-        if not may_drop:
-            request._ending |= _answer.CLOSE  # in case it is answered now
-        self._run_handler(self.server.head_handler, request)  # type: ignore[arg-type]
-        if not request.code:
-            request._ending = ending
+        self._owes_continue = False
 
     def _sink(self, request: HTTPRequest, length: int | None) -> Callable[[bytes], object]:
         """Decide where a body goes."""
@@ -301,25 +296,37 @@ class HTTPConnection(Stream):
 
     def _feed_body(self, body: LengthBody | ChunkedBody, data: bytes | bytearray, at: int) -> int:
         """Receive more of the body of the current request; and serve that when the body is complete."""
+        server = self.server
         try:
             at = body.feed(data, at)
         except OSError:
-            self.server.counters.failures += 1
+            server.counters.failures += 1
             log.exception("A body could not be kept, of %r", self.current_request)
             raise Refused(500, "The body could not be kept") from None
-        if body.done and self._body is body:
+        if body.done and self._body is body and self.connected:
             self._body = self._incomplete_since = None
+            self.receive_size = _RECEIVE_SIZE
+            self._forget_slow()
             if self._body_paused:
                 self._body_paused = False
                 self._read_on()
             request = self.current_request
             if request is not None:  # else it was answered before
                 request._body_arrived = True
+                if not request.code and not server.draining:
+                    request._ending = request._ending_when_whole
                 if request._taken_apart:
                     request._form.finish()  # type: ignore[union-attr]
                 request._trailer_fields = body.trailers
                 self._handle_request(request)
         return at
+
+    def _feed_more(self, body: LengthBody | ChunkedBody, data: bytes) -> None:
+        """Receive a piece that does not complete the body: what the connection waits for stays the same."""
+        try:
+            self._feed_body(body, data, 0)
+        except Refused as refused:
+            self._refuse(refused)
 
     def _handle_request(self, request: HTTPRequest) -> None:
         self.current_request = request
@@ -398,6 +405,7 @@ class HTTPConnection(Stream):
             self.write(self.answers.refusal(refused.status, refused.reason, self.engine.time, with_content))
         self._account(request)
         self._close_answered()
+        self._tell_closed(request)
 
     # --- A body that is received, and the program -----------------------------------------------------------------
 
@@ -415,11 +423,15 @@ class HTTPConnection(Stream):
                 self._incomplete_since = self.engine.time  # the pause was not the client's
             if self.current_request is not None:
                 self._send_continue(self.current_request)
-            if self._held is not None and self._phase != _SERVING:
-                self._phase = _WAITING
-                self.engine.callback(self._go_on)
-            else:
-                self._read_on()
+            self._receive_on()
+
+    def _receive_on(self) -> None:
+        """Go on with a body after a pause."""
+        if self._held is not None and self._phase != _SERVING:
+            self._phase = _WAITING
+            self.engine.callback(self._go_on)
+        else:
+            self._read_on()
 
     def _read_on(self) -> None:
         if not self._choked and not self._body_paused and (self._held is None or len(self._held) <= _MAX_HELD):
@@ -460,7 +472,7 @@ class HTTPConnection(Stream):
             return
         body.sink = _drop
         self._body_paused = False
-        self._read_on()
+        self._receive_on()
 
     def _close_answered(self) -> None:
         """Close once the answer has been sent, and watch that it is taken."""
@@ -573,6 +585,11 @@ class HTTPConnection(Stream):
         if self._phase == _IDLE:
             self.close(flush=not self.queued_bytes)
 
+    def _forget_slow(self) -> None:
+        if self._cancel_slow is not None:
+            self._cancel_slow()
+            self._cancel_slow = None
+
     def _check_slow(self) -> None:
         """Refuse a request that takes too long to arrive."""
         self._cancel_slow = None
@@ -594,20 +611,23 @@ class HTTPConnection(Stream):
 
     def on_close(self) -> None:
         """Lets go of the request, and tells it."""
-        if self._cancel_slow is not None:
-            self._cancel_slow()
+        self._forget_slow()
         if self._taking is not None:
             self._taking.cancel()
         request, self.current_request = self.current_request, None
-        self._cancel_slow = self._taking = self._body = self._held = None
+        self._taking = self._body = self._held = None
         if request is not None:
             self._tally[request.code] += 1
             self._account(request)
-            if request.on_close is not None:
-                try:
-                    request.on_close()
-                except Exception:
-                    log.exception("on_close of %r failed", request)
+            self._tell_closed(request)
+
+    def _tell_closed(self, request: HTTPRequest) -> None:
+        """Tell a request that was not finished that it has no connection any more."""
+        if request.on_close is not None:
+            try:
+                request.on_close()
+            except Exception:
+                log.exception("on_close of %r failed", request)
 
 
 class _FormSink:

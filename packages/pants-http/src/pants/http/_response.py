@@ -73,6 +73,7 @@ class ResponseWriter:
     _began: float
     _ended: float | None = None
     _ending: int = _answer.KEEP
+    _ending_when_whole: int = _answer.KEEP  # once the body has arrived
     _finished: bool = False
     _stage: int = _NOTHING
     _lines: list[tuple[str, str]]  # the fields so far

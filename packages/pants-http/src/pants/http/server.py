@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 from pants import Server
 from pants.http import _answer
 from pants.http._access_log import AccessLog
+from pants.http._body import keep_freed_memory
 from pants.http._compression import Compression
 from pants.http._connection import HTTPConnection
 from pants.http._cookies import SecureCookies
@@ -167,6 +168,7 @@ class HTTPServer(Server):
         self.answers = _answer.AnswerHeads(server_name)
         self.counters = Counters()
         self.parse_quickly = QuickParser(self.limits, self.refused_methods).parse
+        keep_freed_memory()
         self.draining = False
         self._is_secured = False
         self._cancel_look: Callable[[], None] | None = None

@@ -104,8 +104,8 @@ class Transport(StreamHooks):
 
     #: The server that accepted this connection, or None (manual: "Stream.server").
     server: Any
-    #: What is asked of the kernel at once, in bytes: more may serve better where much is on its way. A secure connection
-    #: goes by the records of TLS instead.
+    #: What is asked of the kernel at once, in bytes: more may serve better where much is on its way. Where TLS is
+    #: spoken its records decide.
     receive_size: int
     #: Whether data can be written: from just before `on_connect` until `close` (manual: "Stream.connected").
     connected: bool

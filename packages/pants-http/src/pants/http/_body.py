@@ -167,12 +167,12 @@ class ChunkedBody(_Framing):
         size = self._size + len(self._content)
         if size > self._limit:
             raise Refused(413, "The body is too large")
-        if self.received - size > MAX_FRAMING + FRAMING_PER_BYTE * size:
-            raise Refused(400, "The body is too small for its chunks, extensions and trailers")
         if len(self.trailers) > self._limits.header_count:
             raise Refused(431, "There are too many trailer fields")
         if any(len(name) + len(value) + 2 > self._limits.header for name, value in self.trailers):
             raise Refused(431, "A trailer field is too large")
+        if self.received - size > MAX_FRAMING + FRAMING_PER_BYTE * size:
+            raise Refused(400, "The body is too small for its chunks, extensions and trailers")
 
     def _possible_end(self, data: bytes | bytearray, at: int) -> int:
         tail = self._tail

@@ -146,6 +146,7 @@ class HTTPConnection(Stream):
             and data.endswith(fields)
             and (match := match_repeated(data, 0, len(data) - len(fields)))
             and match.end(2) <= server.limits.request_line
+            and len(data) <= server.limits.headers
         ):
             method, url = match[1].decode(), match[2].decode()
         elif data.find(HEAD_END) == len(data) - len(HEAD_END) and (found := self._parse_quickly(data)):
@@ -292,17 +293,16 @@ class HTTPConnection(Stream):
         boundary = boundary_of(request.headers.get("Content-Type", ""))
         if boundary is None:
             return store.add
-        return _FormSink(request, store, MultipartForm(boundary, self.server.limits), spool_size).add
+        return _FormSink(request, store, boundary, self.server.limits).add
 
     def _feed_body(self, body: LengthBody | ChunkedBody, data: bytes | bytearray, at: int) -> int:
         """Receive more of the body of the current request; and serve that when the body is complete."""
         server = self.server
         try:
             at = body.feed(data, at)
-        except OSError:
-            server.counters.failures += 1
-            log.exception("A body could not be kept, of %r", self.current_request)
-            raise Refused(500, "The body could not be kept") from None
+        except OSError as error:
+            server.note_shortage(error)
+            raise Refused(503, "The body cannot be kept at the moment") from None
         if body.done and self._body is body and self.connected:
             self._body = self._incomplete_since = None
             self.receive_size = _RECEIVE_SIZE
@@ -358,6 +358,9 @@ class HTTPConnection(Stream):
     def _chokes(self) -> bool:
         """Whether the client has to take answers first. They are sent in batches; pipelining saves little else."""
         self.flush()
+        if self.close_error is not None:  # it takes nothing any more
+            self.close(flush=False)
+            return True
         if self.queued_bytes:
             self.on_high_water()
         return self._choked
@@ -638,28 +641,29 @@ class _FormSink:
     Args:
         request: The request whose body it is.
         store: Where it is kept until then.
-        form: What takes it apart.
-        spool_size: The longest body that is kept, in bytes.
+        boundary: What stands between its parts.
+        limits: How long a body may be that is kept, and what a form may be.
     """
 
-    def __init__(self, request: HTTPRequest, store: BodyStore, form: MultipartForm, spool_size: int) -> None:
-        self.request = request
-        self.store = store
-        self.form = form
-        self.spool_size = spool_size
+    def __init__(self, request: HTTPRequest, store: BodyStore, boundary: bytes, limits: Limits) -> None:
+        self._request = request
+        self._store = store
+        self._boundary = boundary
+        self._limits = limits
 
     def add(self, data: bytes) -> None:
         """Take another piece."""
-        request = self.request
-        if request._form is self.form:
-            self.form.feed(data)
-        elif self.store.size + len(data) <= self.spool_size:
-            self.store.add(data)
+        request, store = self._request, self._store
+        if request._form is not None:
+            request._form.feed(data)
+        elif store.size + len(data) <= self._limits.spool_size:
+            store.add(data)
         else:
-            request._form, request._store, request._taken_apart = self.form, None, True
-            for piece in self.store.take_pieces():
-                self.form.feed(bytes(piece))
-            self.form.feed(data)
+            form = MultipartForm(self._boundary, self._limits)
+            request._form, request._store, request._taken_apart = form, None, True
+            for piece in store.take_pieces():
+                form.feed(bytes(piece))
+            form.feed(data)
 
 
 class _Taking:

@@ -13,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from encodings.aliases import aliases
-from typing import Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
 from multipart import (  # type: ignore[import-untyped]
@@ -155,17 +155,26 @@ class _Spool:
     """The contents of a form's files, one after another: in memory, and beyond a size on disk.
 
     It may be read by several threads.
+
+    Args:
+        memory: The most bytes that are kept in memory.
     """
 
-    __slots__ = ("_file", "_lock", "size")
+    __slots__ = ("_file", "_lock", "_memory", "size")
 
     def __init__(self, memory: int) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=memory)  # noqa: SIM115 - closed by close()
+        # Not a SpooledTemporaryFile, which wants to be closed even where it never got to the disk.
+        self._file: IO[bytes] = io.BytesIO()
+        self._memory = memory
         self._lock = threading.Lock()
         self.size = 0
 
     def append(self, data: bytes) -> None:
         with self._lock:
+            if self.size <= self._memory < self.size + len(data):
+                file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+                file.write(self._file.getvalue())  # type: ignore[attr-defined]
+                self._file = file
             self._file.write(data)
         self.size += len(data)
 

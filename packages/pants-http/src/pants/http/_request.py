@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterable
 from http.cookies import SimpleCookie
@@ -268,10 +269,7 @@ class HTTPRequest(ResponseWriter):
             RuntimeError: As of `body`.
         """
         store = self._open_store("body_file") if self._body is None else None
-        if store is None:
-            store = BodyStore(self._limits.spool_size)
-            store.add(self._body or b"")
-        return store.open()
+        return io.BytesIO(self._body or b"") if store is None else store.open()
 
     def _open_store(self, asked: str) -> BodyStore | None:
         self._check_arrived(asked)
@@ -360,11 +358,13 @@ class HTTPRequest(ResponseWriter):
         At most one more piece comes all the same, if the client has gone meanwhile. The client's time to send it does
         not run during the pause.
         """
-        self.connection.pause_body()
+        if self.connection.current_request is self:
+            self.connection.pause_body()
 
     def resume_body(self) -> None:
         """Undo `pause_body`."""
-        self.connection.resume_body()
+        if self.connection.current_request is self:
+            self.connection.resume_body()
 
     def _pass_on(self, data: bytes) -> None:
         """Give the program a piece of the body."""

@@ -36,6 +36,8 @@ _NO_CONTENT: Final = 5  # none follows, whatever is passed to send()
 
 # A piece at least so long is not copied to put a chunk's size before it.
 _LARGE: Final = 65536
+# Seconds between two calls of on_drain where nothing is sent, as to HEAD.
+_DRAIN_PACE: Final = 0.001
 # What is sent of a file is read at once if it is no longer.
 _SMALL_FILE: Final = 65536
 # Whether a head has a field that decides what is sent of a file. Others need not be looked at then.
@@ -53,7 +55,6 @@ class ResponseWriter:
     protocol: str
 
     if TYPE_CHECKING:
-
         _head: bytes
         _headers: HTTPHeaders | None
 
@@ -82,6 +83,7 @@ class ResponseWriter:
     _cookies_out: SimpleCookie | None = None
     _left: int = 0  # of the declared length; below 0 where none was, and the content is compressed
     _encoder: Encoder | None = None
+    _drain_due: Callable[[], None] | None = None
     _charset: str | None = None
 
     # --- State --------------------------------------------------------------------------------------------------
@@ -314,9 +316,14 @@ class ResponseWriter:
             if server.sendfile_header is not None:
                 self._send_file_name(path, filename, content_type, extra)
                 return
+            if any(name.lower() == "content-encoding" for name, _ in extra):
+                precompressed = False
             descriptor, status, coding = self._open_variant(path, precompressed)
         except Refused as refused:
             self._send_refusal(refused)
+            return
+        except OSError as error:
+            self._send_shortage(error)
             return
         try:
             plan = _files.plan(
@@ -329,9 +336,20 @@ class ResponseWriter:
                 coding=coding,
                 varies=precompressed,
             )
+            if plan.segments and plan.length is not None and plan.length > _SMALL_FILE:
+                os.close(os.dup(descriptor))  # write_file() needs another, and then it would be too late
             self._send_planned(plan, descriptor)
+        except OSError as error:
+            if self.code:
+                raise
+            self._send_shortage(error)
         finally:
             os.close(descriptor)
+
+    def _send_shortage(self, error: OSError) -> None:
+        """Answer where a file could not be used, which is for want of descriptors, most likely."""
+        self.connection.server.note_shortage(error)
+        self.send_response("503 Service Unavailable\n", 503, headers={"Retry-After": "1"})
 
     def _open_variant(self, path: str, precompressed: bool) -> tuple[int, os.stat_result, str | None]:
         """Open a file, or a neighbour that holds it in compressed form; tell which."""
@@ -481,7 +499,8 @@ class ResponseWriter:
             if self._cookies_out:
                 self.send_cookies()
             self._end_head()
-        if not content:
+        if not content or self._stage == _NO_CONTENT:
+            self._drain_soon()
             return
         if self._encoder is not None:
             if 0 <= self._left < len(content):
@@ -491,6 +510,17 @@ class ResponseWriter:
                 self._left -= len(content)
             content = self._encoder.feed(content)
         self._write_content(content)
+
+    def _drain_soon(self) -> None:
+        """Call `on_drain` although nothing was written, so that whoever waits for it comes to an end."""
+        if self._drain_due is None and self.on_drain is not None:
+            # Not at once: to a program that never ends, the client is no brake here.
+            self._drain_due = self.connection.engine.defer(_DRAIN_PACE, self._drain)
+
+    def _drain(self) -> None:
+        self._drain_due = None
+        if self.on_drain is not None and self.connection.current_request is self:
+            self.connection._call_hook(self.on_drain)
 
     def finish(self) -> None:
         """Be done with the request, so that the connection can go on to the next (manual: "finish").

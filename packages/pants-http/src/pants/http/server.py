@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
@@ -19,6 +20,8 @@ from pants.http._forwarded import ForwardedRules
 from pants.http._head import QuickParser
 from pants.http._limits import Limits
 from pants.http._request import HTTPRequest
+
+log = logging.getLogger("pants.http")
 
 __all__ = ["Counters", "HTTPConnection", "HTTPRequest", "HTTPServer"]
 
@@ -91,6 +94,7 @@ class HTTPServer(Server):
     __slots__ = (
         "_cancel_look",
         "_is_secured",
+        "_shortage_told",
         "access_log",
         "answers",
         "compression",
@@ -171,6 +175,7 @@ class HTTPServer(Server):
         keep_freed_memory()
         self.draining = False
         self._is_secured = False
+        self._shortage_told = -1.0
         self._cancel_look: Callable[[], None] | None = None
         kwargs.setdefault("ConnectionClass", HTTPConnection)
         if not isinstance(proxy_protocol, bool):
@@ -227,6 +232,13 @@ class HTTPServer(Server):
         if address is None and self.socket is None:
             address = 443 if self._is_secured else 80
         return super().listen(address, backlog, slave)
+
+    def note_shortage(self, error: OSError) -> None:
+        """Log that a file could not be opened or written, for there are no descriptors or no space: once a second."""
+        now = self.engine.time
+        if now >= self._shortage_told + 1:
+            self._shortage_told = now
+            log.warning("%r answers with 503, for it cannot use files: %s", self, error)
 
     def shutdown(self, timeout: float | None = 30.0) -> None:
         """Close the server gracefully: `on_close` is called when it is done.

@@ -514,6 +514,9 @@ class Transport(StreamHooks):
             False if it failed; what follows of that is noted.
         """
         queue = self._unsent
+        if self.close_error is not None:  # see _broken(); TLS would take the next piece for the rest of the last
+            _send_queue.clear(queue)
+            return False
         try:
             _send_queue.send_from(queue, self.socket, secure=self.secure)  # type: ignore[arg-type]
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):

@@ -21,7 +21,13 @@ CLOSE_1_0: Final = 3
 _PROTOCOLS: Final = (b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/1.0")
 _CONNECTION: Final = (b"", b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"Connection: close\r\n")
 
-_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+# As RFC 9110 §15 has them; http.HTTPStatus has older ones in some versions of Python.
+_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus} | {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 
 # RFC 9110 §15.3.5, §15.4.5: they end with their head.
 WITHOUT_CONTENT: Final = frozenset({204, 304})
@@ -131,13 +137,18 @@ class AnswerHeads:
     def refusal(self, status: int, reason: str, now: float, with_content: bool = True) -> bytes:
         """Return the whole answer to a request that is refused."""
         head = self.get(status, "text/plain", CLOSE, now)
-        content = f"{status} {HTTPStatus(status).phrase}: {reason}\n".encode()
+        content = refusal_text(status, reason).encode()
         return b"%b%d\r\n\r\n%b" % (head.prefix, len(content), content if with_content else b"")
 
 
 def status_line(code: int, ending: int) -> bytes:
     """Return a status line, with a reason where the code is known (RFC 9112 §4)."""
-    return b"%b %d %b\r\n" % (_PROTOCOLS[ending], code, _REASONS.get(code, b""))
+    return b"%b %d %b\r\n" % (_PROTOCOLS[ending], code, _PHRASES.get(code, "").encode())
+
+
+def refusal_text(status: int, reason: str) -> str:
+    """Return the content of an answer that refuses a request."""
+    return f"{status} {_PHRASES.get(status, '')}: {reason}\n"
 
 
 def check_code(code: int, lowest: int = 200) -> None:

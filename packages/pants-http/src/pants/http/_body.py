@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import partial
-from tempfile import SpooledTemporaryFile
 from types import SimpleNamespace
 from typing import IO, Final, cast
 
@@ -18,6 +17,7 @@ from httptools import HttpParserError, HttpRequestParser
 from pants.http._head import HEAD_END
 from pants.http._limits import Limits
 from pants.http._refused import Refused
+from pants.http._spool import Spool, Window
 
 # The bytes that chunk sizes, extensions and trailers may take: these, and as many again for each byte of content.
 MAX_FRAMING: Final = 16384
@@ -190,7 +190,7 @@ class BodyStore:
         spool_size: The longest body to keep in memory, in bytes.
     """
 
-    __slots__ = ("_content", "_file", "_pieces", "_spool_size", "size")
+    __slots__ = ("_content", "_pieces", "_spool", "_spool_size", "size")
 
     #: The bytes that are kept.
     size: int
@@ -200,19 +200,18 @@ class BodyStore:
         self._spool_size = spool_size
         self._pieces: list[bytes | bytearray] = []
         self._content: bytes | None = None
-        self._file: IO[bytes] | None = None
+        self._spool: Spool | None = None  # once it is long
 
     def add(self, data: bytes) -> None:
         """Keep another piece."""
         self.size += len(data)
-        if self._file is not None:
-            self._file.write(data)
+        if self._spool is not None:
+            self._spool.append(data)
         elif self.size > self._spool_size:
-            # It rolls over to a file at the first write, for that is beyond its size as well.
-            self._file = cast("IO[bytes]", SpooledTemporaryFile(max_size=self._spool_size))  # noqa: SIM115 - see close()
+            self._spool = Spool(0)
             for piece in self.take_pieces():
-                self._file.write(piece)
-            self._file.write(data)
+                self._spool.append(piece)
+            self._spool.append(data)
         elif len(data) >= _SMALL:
             self._pieces.append(data)
         elif self._pieces and isinstance(self._pieces[-1], bytearray):
@@ -228,33 +227,28 @@ class BodyStore:
     @property
     def content(self) -> bytes:
         """All of the body, in memory."""
-        if self._file is not None:
-            at = self._file.tell()
-            self._file.seek(0)
-            content = self._file.read()
-            self._file.seek(at)
-            return content
+        if self._spool is not None:
+            return self._spool.read(0, self.size)
         if self._content is None:
             self._content = b"".join(self._pieces)
             self._pieces = []
         return self._content
 
     def open(self) -> IO[bytes]:
-        """Return a file with the body, at its start: the same one each time where the body is on disk."""
-        if self._file is None:
-            return io.BytesIO(self.content)
-        self._file.seek(0)
-        return self._file
+        """Return a file with the body, at its start."""
+        if self._spool is not None:
+            return cast("IO[bytes]", io.BufferedReader(Window(self._spool, 0, self.size)))
+        return io.BytesIO(self.content)
 
     @property
     def closed(self) -> bool:
         """Whether the body lay on disk, and is gone."""
-        return self._file is not None and self._file.closed
+        return self._spool is not None and self._spool.closed
 
     def close(self) -> None:
         """Give the file back; what is in memory stays."""
-        if self._file is not None:
-            self._file.close()
+        if self._spool is not None:
+            self._spool.close()
 
 
 def keep_freed_memory() -> None:

@@ -66,7 +66,7 @@ class HTTPConnection(Stream):
         "_fields",
         "_held",
         "_incomplete_since",
-        "_owes_continue",
+        "_undecided",
         "_parse_quickly",
         "_peer_ended",
         "_phase",
@@ -97,7 +97,8 @@ class HTTPConnection(Stream):
         self._held: bytearray | None = None  # what arrived and was not looked at yet, or is a part of a head
         self._body: LengthBody | ChunkedBody | None = None  # that of current_request, as long as it is not complete
         self._body_paused = False  # the program does not want more of it yet
-        self._owes_continue = False  # the client waits for an interim answer before it sends the body
+        # The length of a body, and whether the client waits to send it: the program has paused before it was begun.
+        self._undecided: tuple[int | None, bool] | None = None
         self._incomplete_since: float | None = None  # the engine's time when that began of which the rest is to arrive
         self._cancel_slow: Callable[[], None] | None = None
         self._choked = False  # the client does not take the answers, so nothing is read until it does
@@ -144,9 +145,8 @@ class HTTPConnection(Stream):
         if (
             fields
             and data.endswith(fields)
+            and len(data) <= server.safe_size
             and (match := match_repeated(data, 0, len(data) - len(fields)))
-            and match.end(2) <= server.limits.request_line
-            and len(data) <= server.limits.headers
         ):
             method, url = match[1].decode(), match[2].decode()
         elif data.find(HEAD_END) == len(data) - len(HEAD_END) and (found := self._parse_quickly(data)):
@@ -188,14 +188,17 @@ class HTTPConnection(Stream):
                     owed += self._serve_head(bytes(data[at:end]), end == len(data))
                     at = end
                     served += 1
-                if not self.connected or self._body_paused or (self._body is None and self.current_request is not None):
+                if self._body is None:
+                    if self.current_request is not None or self._phase == _TAKEN:
+                        break
+                if not self.connected or self._body_paused:
                     break
                 if self._body is None and (served == _BATCH or owed >= _MAX_OWED):
                     served = owed = 0
                     if self._chokes():
                         break
         except Refused as refused:
-            self._refuse(refused, with_content=not data.startswith(b"HEAD ", at))
+            self._refuse(refused, data.startswith(b"HEAD ", at))
         else:
             self._keep_rest(data, at)
 
@@ -264,23 +267,29 @@ class HTTPConnection(Stream):
             self._run_handler(server.head_handler, request)
         if not self.connected:
             self._body = None
-            return
-        limit = server.max_request if request.max_body is None else request.max_body
-        if not request.finished and head.length is not None and head.length > limit:
-            raise Refused(413, "The body is too large")
-        sink = _drop if request.finished else self._sink(request, head.length)
-        if head.length is not None and head.length > _LONG_BODY and request.on_data is None:
-            self.receive_size = _LONG_BODY
-        self._body = ChunkedBody(limit, sink, server.limits) if head.length is None else LengthBody(head.length, sink)
-        self._owes_continue = waits
-        if not self._body_paused:
-            self._send_continue(request)
+        elif self._body_paused:
+            self._undecided = head.length, waits
+        else:
+            self._accept_body(request, head.length, waits)
 
-    def _send_continue(self, request: HTTPRequest) -> None:
-        """Have the client send the body, if it waits for that (RFC 9110 §10.1.1)."""
-        if self._owes_continue and not request.code and self.connected:
+    def _accept_body(self, request: HTTPRequest, length: int | None, waits: bool) -> None:
+        """Begin with the body, now that it is known what the program wants.
+
+        Args:
+            request: The request.
+            length: The length of the body, None if it is chunked.
+            waits: Whether the client waits for an interim answer before it sends the body.
+        """
+        server = self.server
+        limit = server.max_request if request.max_body is None else request.max_body
+        if not request.finished and length is not None and length > limit:
+            raise Refused(413, "The body is too large")
+        sink = _drop if request.finished else self._sink(request, length)
+        if length is not None and length > _LONG_BODY and request.on_data is None:
+            self.receive_size = _LONG_BODY
+        self._body = ChunkedBody(limit, sink, server.limits) if length is None else LengthBody(length, sink)
+        if waits and not request.code:  # RFC 9110 §10.1.1
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._owes_continue = False
 
     def _sink(self, request: HTTPRequest, length: int | None) -> Callable[[bytes], object]:
         """Decide where a body goes."""
@@ -343,17 +352,18 @@ class HTTPConnection(Stream):
 
     def _handler_failed(self, request: HTTPRequest, exception: Exception) -> None:
         """Answer a request whose handler has raised something."""
-        if isinstance(exception, Refused) and not request.code:
+        unsent = request._take_back()
+        if isinstance(exception, Refused) and unsent:
             request._send_refusal(exception)
             return
         self.server.counters.failures += 1
         log.error("The request handler failed, on %r", request, exc_info=exception)
         if request.finished:
             return
-        if request.code:
-            self.close(flush=False)  # the client has to see that what it has got is not all
+        if unsent:
+            request._send_error("500 Internal Server Error\n", 500)
         else:
-            request.send_response("500 Internal Server Error\n", 500)
+            self.close(flush=False)  # the client has to see that what it has got is not all
 
     def _chokes(self) -> bool:
         """Whether the client has to take answers first. They are sent in batches; pipelining saves little else."""
@@ -379,7 +389,7 @@ class HTTPConnection(Stream):
             self._phase = _WAITING
         elif partial:
             self._phase = _PARTIAL
-            if self._peer_ended:  # the rest will not come
+            if self._peer_ended and not (self._body_paused and self._held):  # the rest will not come
                 self.close()
             elif self._incomplete_since is None:
                 self._incomplete_since = self.engine.time
@@ -396,15 +406,21 @@ class HTTPConnection(Stream):
             if self._peer_ended or self.server.draining:
                 self.close()
 
-    def _refuse(self, refused: Refused, with_content: bool = True) -> None:
-        """Answer a request that is not served; nothing is read after it (RFC 9112 §9.6)."""
+    def _refuse(self, refused: Refused, head: bool = False) -> None:
+        """Answer a request that is not served; nothing is read after it (RFC 9112 §9.6).
+
+        Args:
+            refused: What is wrong with it.
+            head: Whether its method is HEAD, where it has not got far enough to be `current_request`.
+        """
         if not self.connected:
             return
-        request = self.current_request or HTTPRequest(self, "", "", "")
+        request = self.current_request or HTTPRequest(self, "HEAD" if head else "", "", "")
         self.current_request = self._body = None
         self.server.counters.refused[refused.status] += 1
         if not request.code:
             request.code = refused.status
+            with_content = request.method != "HEAD"
             self.write(self.answers.refusal(refused.status, refused.reason, self.engine.time, with_content))
         self._account(request)
         self._close_answered()
@@ -424,8 +440,13 @@ class HTTPConnection(Stream):
             self._body_paused = False
             if self._incomplete_since is not None:
                 self._incomplete_since = self.engine.time  # the pause was not the client's
-            if self.current_request is not None:
-                self._send_continue(self.current_request)
+            undecided, self._undecided = self._undecided, None
+            if undecided is not None and self.current_request is not None:
+                try:
+                    self._accept_body(self.current_request, *undecided)
+                except Refused as refused:
+                    self._refuse(refused)
+                    return
             self._receive_on()
 
     def _receive_on(self) -> None:
@@ -447,9 +468,13 @@ class HTTPConnection(Stream):
 
         `HTTPRequest.finish` calls it, and is what programs call.
         """
-        request, self.current_request = self.current_request, None
+        request = self.current_request
         if request is None:
             return
+        if request._stage and not request._finished:
+            request.finish()  # which comes back here
+            return
+        self.current_request = None
         request._finished = True
         request._ended = self.engine.clock()
         self._tally[request.code] += 1
@@ -475,6 +500,7 @@ class HTTPConnection(Stream):
             return
         body.sink = _drop
         self._body_paused = False
+        self._undecided = None
         self._receive_on()
 
     def _close_answered(self) -> None:
@@ -507,9 +533,10 @@ class HTTPConnection(Stream):
 
     def on_high_water(self) -> None:
         """Reads nothing until the client has taken the answers it has got, and cuts it off if it does not."""
-        self._choked = True
-        self.pause_reading()
-        self._watch_taking()
+        if self._phase != _TAKEN:
+            self._choked = True
+            self.pause_reading()
+            self._watch_taking()
 
     def on_write(self) -> None:
         """Goes on reading; tells the request that is being answered."""
@@ -551,10 +578,11 @@ class HTTPConnection(Stream):
         soon = self._phase == _WAITING
         self._phase = _TAKEN
         self.idle_timeout = None
+        self.high_water = Stream.high_water or 0
         if self._taking is not None:
             self._taking.cancel()
             self._taking = None
-        if self._held is not None and soon:
+        if soon and (self._held is not None or self._peer_ended):
             self.pause_reading()
             self.engine.callback(self._hand_over)
         elif soon:
@@ -567,6 +595,8 @@ class HTTPConnection(Stream):
             self.resume_reading()
             if held:
                 self._hand_out(bytes(held))
+            if self._peer_ended and self.connected:
+                self._call_hook(self.on_end)
 
     # --- Ends ---------------------------------------------------------------------------------------------------
 
@@ -580,13 +610,13 @@ class HTTPConnection(Stream):
     def on_end(self) -> None:
         """Closes the connection, once the requests that have arrived are answered."""
         self._peer_ended = True
-        if self._phase < _SERVING and not (self._body_paused and self._held):
+        if (self._phase < _SERVING or self._phase == _TAKEN) and not (self._body_paused and self._held):
             self.close()
 
     def on_idle_timeout(self) -> None:
         """Closes the connection, unless its request is still being received or handled."""
-        if self._phase == _IDLE:
-            self.close(flush=not self.queued_bytes)
+        if self._phase == _IDLE and not self.queued_bytes:
+            self.close()
 
     def _forget_slow(self) -> None:
         if self._cancel_slow is not None:
@@ -610,7 +640,8 @@ class HTTPConnection(Stream):
         elif body is not None and self.current_request is None:
             self._close_answered()
         else:
-            self._refuse(Refused(408, "The request takes too long to arrive"))
+            head = self._held is not None and self._held.startswith(b"HEAD ")
+            self._refuse(Refused(408, "The request takes too long to arrive"), head)
 
     def on_close(self) -> None:
         """Lets go of the request, and tells it."""
@@ -620,6 +651,7 @@ class HTTPConnection(Stream):
         request, self.current_request = self.current_request, None
         self._taking = self._body = self._held = None
         if request is not None:
+            request._ended = self.engine.clock()
             self._tally[request.code] += 1
             self._account(request)
             self._tell_closed(request)

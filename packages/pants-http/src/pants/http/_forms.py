@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import io
 import re
-import tempfile
-import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from encodings.aliases import aliases
-from typing import IO, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
 from multipart import (  # type: ignore[import-untyped]
@@ -25,6 +23,7 @@ from multipart import (  # type: ignore[import-untyped]
 
 from pants.http._limits import Limits
 from pants.http._refused import Refused
+from pants.http._spool import Spool, Window
 from pants.http.utils import HTTPHeaders
 
 # The most header fields of a part. RFC 7578 §4.8 knows of three, and has all others ignored.
@@ -151,80 +150,6 @@ def _known_charset(charset: str) -> str:
     return "utf-8"
 
 
-class _Spool:
-    """The contents of a form's files, one after another: in memory, and beyond a size on disk.
-
-    It may be read by several threads.
-
-    Args:
-        memory: The most bytes that are kept in memory.
-    """
-
-    __slots__ = ("_file", "_lock", "_memory", "size")
-
-    def __init__(self, memory: int) -> None:
-        # Not a SpooledTemporaryFile, which wants to be closed even where it never got to the disk.
-        self._file: IO[bytes] = io.BytesIO()
-        self._memory = memory
-        self._lock = threading.Lock()
-        self.size = 0
-
-    def append(self, data: bytes) -> None:
-        with self._lock:
-            if self.size <= self._memory < self.size + len(data):
-                file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-                file.write(self._file.getvalue())  # type: ignore[attr-defined]
-                self._file = file
-            self._file.write(data)
-        self.size += len(data)
-
-    def read(self, start: int, size: int) -> bytes:
-        with self._lock:
-            self._file.seek(start)
-            data = self._file.read(size)
-            self._file.seek(0, io.SEEK_END)
-        return data
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _Window(io.RawIOBase):
-    """One file of a spool, for reading."""
-
-    def __init__(self, spool: _Spool, start: int, size: int) -> None:
-        self._spool = spool
-        self._start = start
-        self._size = size
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._next(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def readall(self) -> bytes:
-        return self._next(self._size)
-
-    def _next(self, size: int) -> bytes:
-        data = self._spool.read(self._start + self._at, min(size, max(0, self._size - self._at)))
-        self._at += len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        if at < 0:
-            raise ValueError(f"the position is 0 or more, not {at}")
-        self._at = at
-        return at
-
-
 class _Later(NamedTuple):
     """Stands for an item that is made at first access."""
 
@@ -249,12 +174,12 @@ class UploadedFile(dict[str, Any]):
 
     __slots__ = ()
 
-    def __init__(self, filename: str, headers: HTTPHeaders, spool: _Spool, start: int, size: int) -> None:
+    def __init__(self, filename: str, headers: HTTPHeaders, spool: Spool, start: int, size: int) -> None:
         super().__init__(
             filename=filename,
             content_type=headers.get("content-type", "text/plain"),
             body=_Later(lambda: spool.read(start, size)),
-            file=_Later(lambda: io.BufferedReader(_Window(spool, start, size))),
+            file=_Later(lambda: io.BufferedReader(Window(spool, start, size))),
             headers=headers,
         )
 
@@ -335,7 +260,7 @@ class MultipartForm:
         # The end of the preamble, in which the first boundary may have begun; it is at the beginning of a line, and
         # that the body is. None when it has been found.
         self._held: bytes | None = b"\r\n"
-        self._spool = _Spool(limits.spool_size)
+        self._spool = Spool(limits.spool_size)
         self._part = _Part("", None, HTTPHeaders())  # the one that is arriving
         self._content = bytearray()  # of a field
         self._start = 0  # of a file, in the spool

@@ -203,8 +203,6 @@ def parse(head: bytes, limits: Limits, refused_methods: Collection[str]) -> Head
     if len(head) > limits.headers:
         raise Refused(431, "The header section is too large")
     fields: list[tuple[bytes, bytes]] = []
-    if method not in _METHODS:  # RFC 9110 §9.1
-        raise Refused(501, "The method is not known")
     events = SimpleNamespace(on_header=lambda name, value: fields.append((name.lower(), value.strip(b" \t"))))
     parser = HttpRequestParser(events)
     try:
@@ -245,14 +243,16 @@ def check_request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes
         Method, target and protocol.
 
     Raises:
-        Refused: It is malformed, its target is too long (RFC 9110 §15.5.15), or it asks for another version than
-            HTTP/1.0 and HTTP/1.1 (§15.6.6).
+        Refused: It is malformed, its method is not known (RFC 9110 §9.1), its target is too long (§15.5.15), or it asks
+            for another version than HTTP/1.0 and HTTP/1.1 (§15.6.6).
     """
     if len(line) > limits.request_line:
         _check_lengths(line, limits)
     match = _REQUEST_LINE.fullmatch(line)
     if match is None or not _TOKEN.fullmatch(match[1]):
         raise Refused(400, "The request line is malformed")
+    if match[1] not in _METHODS:  # RFC 9110 §9.1
+        raise Refused(501, "The method is not known")
     if match[3] not in (b"HTTP/1.1", b"HTTP/1.0"):
         raise Refused(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here")
     return match[1], match[2], match[3]
@@ -288,7 +288,7 @@ def check_beginning(data: bytes | bytearray, at: int, searched: int, limits: Lim
             _check_lengths(bytes(data[at:]), limits)
     elif line_end >= searched:
         check_request_line(bytes(data[at:line_end]), limits)
-    if _BARE.search(data, max(at, searched)):  # RFC 9112 §2.2 lets a server be strict about them
+    if data[at] == 0x0A or _BARE.search(data, max(at, searched)):  # RFC 9112 §2.2 lets a server be strict about them
         raise Refused(400, "Lines end with CRLF")
     if len(data) - at > limits.headers:
         raise Refused(431, "The header section is too large")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 
 class Refused(Exception):
-    """A request that is answered with an error by the server itself; the connection is closed after that.
+    """A request that is answered with an error.
+
+    The server's own parsers raise it, and the connection is closed after the answer. A handler may raise it, or let it
+    through (`HTTPRequest.post` raises it for a malformed form, say): then its answer is sent in the handler's place.
 
     Args:
-        status: The code of the answer: 4xx, or 501 or 505.
+        status: The code of the answer: 400 to 599.
         reason: What is wrong, in a few words, for whoever wrote the client.
     """
 

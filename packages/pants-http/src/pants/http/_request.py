@@ -259,6 +259,8 @@ class HTTPRequest(ResponseWriter):
 
     @body.setter
     def body(self, value: bytes) -> None:
+        if not isinstance(value, bytes):
+            raise TypeError(f"body is bytes, not {type(value).__name__}")
         self._body = value
 
     @property

@@ -11,8 +11,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
-from http.cookies import SimpleCookie
+from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any, Final
 
 from pants.http import _answer, _files
@@ -43,6 +42,8 @@ _SMALL_FILE: Final = 65536
 # Whether a head has a field that decides what is sent of a file. Others need not be looked at then.
 _has_conditions: Final = re.compile(rb"\n(?i:if-|range[ \t]*:)").search
 _NO_HEADERS: Final = HTTPHeaders()
+# Those of a Content-Length.
+_MOST_DIGITS: Final = 18
 # Fields that send_file() leaves to nobody.
 _FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding"})
 
@@ -131,7 +132,10 @@ class ResponseWriter:
         token = self._secure_cookies("set_secure_cookie").sign(name, value, expires, time.time())
         attributes = {"path": "/", "httponly": True, "max-age": int(expires), "expires": int(expires), **kwargs}
         cookie: SimpleCookie = SimpleCookie()
-        cookie[name] = token
+        try:
+            cookie[name] = token
+        except CookieError as error:
+            raise ValueError(f"no cookie can have the name {name!r}: {error}") from None
         for key, attribute in attributes.items():
             if not cookie[name].isReservedKey(key.replace("_", "-")):
                 raise TypeError(f"set_secure_cookie() got an attribute that cookies do not have: {key!r}")
@@ -181,7 +185,7 @@ class ResponseWriter:
             content = content.encode(head.charset)
         elif content.__class__ is not bytes:
             content = _as_bytes(content, head.charset)
-        if headers or self._cookies_out or connection.server.compression is not None:
+        if headers or self._cookies_out or connection.server.compression is not None or self.method == "CONNECT":
             self._send_with_fields(content, code, content_type, headers)
             return
         if not head.has_content:
@@ -194,6 +198,8 @@ class ResponseWriter:
         self.code = code
         if connection.connected:
             connection.write(answer)
+        else:
+            self.sent_bytes = 0
         self._finished = True
         if connection.current_request is self:
             if connection._taking is not None:
@@ -268,8 +274,25 @@ class ResponseWriter:
 
     def _send_refusal(self, refused: Refused) -> None:
         """Answer a request that the handler found to be bad."""
-        phrase = HTTPStatus(refused.status).phrase
-        self.send_response(f"{refused.status} {phrase}: {refused.reason}\n", refused.status)
+        self._send_error(_answer.refusal_text(refused.status, refused.reason), refused.status)
+
+    def _send_error(self, content: str, code: int) -> None:
+        """Send an answer in the place of the handler's."""
+        try:
+            self.send_response(content, code)
+        except (TypeError, ValueError):  # by a cookie that the handler has set
+            self._cookies_out = None
+            self.send_response(content, code)
+
+    def _take_back(self) -> bool:
+        """Forget an answer that has begun and of which nothing was sent; tell whether another can be given."""
+        if self._stage == _HEAD:
+            self._stage = _NOTHING
+            self.code = 0
+            self._cookie_lines = b""
+            self._cookies_sent = frozenset()
+            self._charset = None
+        return self._stage == _NOTHING and not self._finished
 
     # --- A file -------------------------------------------------------------------------------------------------
 
@@ -440,11 +463,12 @@ class ResponseWriter:
         self._check_head("send_headers")
         fields = _answer.checked_fields(headers)
         self._check_framing(fields)
-        if self._stage == _NOTHING:
+        begun = self._stage == _HEAD
+        if cookies and self._cookies_out and not (begun and self.code < 200):
+            self.send_cookies()  # before the fields are taken, for it may raise
+        elif not begun:
             self.send_status()
         self._lines += fields
-        if cookies and self._cookies_out and self.code >= 200:
-            self.send_cookies()
         if end_headers:
             self._end_head()
 
@@ -463,6 +487,8 @@ class ResponseWriter:
             ValueError: A cookie contains what cannot stand in one.
         """
         self._check_head("send_cookies")
+        if isinstance(keys, str):
+            raise TypeError(f"keys is a list of names, as in [{keys!r}], not a str")
         names = [key for key in (self.cookies_out if keys is None else keys) if key not in self._cookies_sent]
         lines = cookie_lines(self.cookies_out, names)
         if self._stage == _NOTHING:
@@ -490,9 +516,9 @@ class ResponseWriter:
         """
         if self._finished:
             raise self._too_late("send")
+        content = data if isinstance(data, bytes) else _as_bytes(data, self._find_charset())
         if self._stage == _NOTHING:
             self.send_status()
-        content = data if isinstance(data, bytes) else _as_bytes(data, self._find_charset())
         if self._stage == _HEAD:
             if self.code < 200:
                 raise RuntimeError(f"send() on {self!r}, whose answer so far is an interim one, without content")
@@ -558,12 +584,14 @@ class ResponseWriter:
         seen = {name.lower() for name, _ in self._lines} if self._stage == _HEAD else set()
         for name, value in fields:
             lower = name.lower()
+            if lower in _FRAMING and self._stage == _HEAD and self.code < 200 and self.code != 101:
+                raise ValueError(f"an interim answer has no {name}")
             if lower == "transfer-encoding":
                 raise ValueError("Transfer-Encoding is set by the server: content without a length goes in chunks")
             if lower == "connection" and self.code != 101 and value.strip().lower() not in ("close", "keep-alive"):
                 raise ValueError(f"Connection is close or keep-alive here (or goes with the status 101), not {value!r}")
             if lower == "content-length":
-                if not (value.isascii() and value.isdigit()):
+                if not (value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS):
                     raise ValueError(f"Content-Length is a number of bytes, not {value!r}")
                 if lower in seen:
                     raise ValueError("Content-Length is set twice")
@@ -578,6 +606,8 @@ class ResponseWriter:
         return found
 
     def _find_charset(self) -> str:
+        if self._stage == _NOTHING:
+            return "utf-8"
         if self._charset is None:
             types = [value for name, value in self._lines if name.lower() == "content-type"]
             self._charset = _answer.find_charset(types[-1]) if types else "utf-8"
@@ -643,7 +673,7 @@ class ResponseWriter:
         head = connection.answers.with_fields(code, self._ending, self._lines, connection.engine.time)
         if content and self._stage == _LENGTH:
             self._left -= len(content)
-            self.sent_bytes = len(content)
+            self.sent_bytes = len(content) if connection.connected else 0
         else:
             content = b""
         self._write(b"%b%b%b\r\n%b" % (head, self._cookie_lines, framing, content))
@@ -666,7 +696,8 @@ class ResponseWriter:
                 self._break_off(f"{size - self._left} bytes more than its Content-Length")
                 return
             self._left -= size
-        self.sent_bytes += size
+        if self.connection.connected:
+            self.sent_bytes += size
         if self._stage != _CHUNKED:
             self._write(data)
         elif size < _LARGE:

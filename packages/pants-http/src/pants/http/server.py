@@ -109,6 +109,7 @@ class HTTPServer(Server):
         "parse_quickly",
         "refused_methods",
         "request_handler",
+        "safe_size",
         "secure_cookies",
         "sendfile_header",
         "sendfile_prefix",
@@ -140,31 +141,23 @@ class HTTPServer(Server):
         server_name: str | None = "Pants",
         **kwargs: Any,
     ) -> None:
-        if not callable(request_handler):
-            raise TypeError(f"request_handler is a callable, not {request_handler!r}")
-        if head_handler is not None and not callable(head_handler):
-            raise TypeError(f"head_handler is a callable, not {head_handler!r}")
-        if isinstance(max_request, bool) or not isinstance(max_request, int):
-            raise TypeError(f"max_request is a number of bytes, not {max_request!r}")
-        if max_request < 0:
-            raise ValueError(f"max_request is a number of bytes, 0 or more, not {max_request}")
-        if limits is not None and not isinstance(limits, Limits):
-            raise TypeError(f"limits is a pants.http.Limits, not {limits!r}")
-        if isinstance(refused_methods, str):
-            raise TypeError(f"refused_methods is a set of methods, not the str {refused_methods!r}")
+        _check_handlers(request_handler, head_handler)
+        _check_limits(max_request, limits, refused_methods)
+        _check_proxies(xheaders, trusted_proxies, proxy_protocol)
+        if access_log is not None and not isinstance(access_log, (str, AccessLog)):
+            raise TypeError(f"access_log is a format or a pants.http.AccessLog, not {access_log!r}")
+        if not isinstance(compression, (bool, Compression)):
+            raise TypeError(f"compression is True, False or a pants.http.Compression, not {compression!r}")
         self.request_handler = request_handler
         self.head_handler = head_handler
         self.max_request = max_request
         self.keep_alive = keep_alive
         self.limits = limits or Limits()
+        # A head no longer than this is not too long.
+        self.safe_size = min(self.limits.request_line, self.limits.headers)
         self.refused_methods = frozenset(refused_methods)
         self.secure_cookies = None if cookie_secret is None else SecureCookies(cookie_secret)
-        if trusted_proxies is not None:
-            if isinstance(trusted_proxies, str):
-                raise TypeError(f"trusted_proxies is a list, as in [{trusted_proxies!r}], not a str")
-            if not xheaders and not proxy_protocol:
-                raise ValueError("trusted_proxies goes with xheaders or proxy_protocol; alone it does nothing")
-            trusted_proxies = list(trusted_proxies)
+        trusted_proxies = None if trusted_proxies is None else list(trusted_proxies)
         self.forwarded_rules = ForwardedRules(xheaders, trusted_proxies) if xheaders else None
         self._set_sendfile(sendfile, sendfile_prefix, file_root)
         self.access_log = AccessLog(access_log) if isinstance(access_log, str) else access_log
@@ -178,8 +171,6 @@ class HTTPServer(Server):
         self._shortage_told = -1.0
         self._cancel_look: Callable[[], None] | None = None
         kwargs.setdefault("ConnectionClass", HTTPConnection)
-        if not isinstance(proxy_protocol, bool):
-            raise TypeError(f"proxy_protocol is a bool, and trusted_proxies tells from whom; not {proxy_protocol!r}")
         if proxy_protocol:
             kwargs["proxy_protocol"] = True if trusted_proxies is None else trusted_proxies
         super().__init__(**kwargs)
@@ -288,3 +279,30 @@ class HTTPServer(Server):
             self._cancel_look()
             self._cancel_look = None
         super().close()
+
+
+def _check_handlers(request_handler: object, head_handler: object) -> None:
+    if not callable(request_handler):
+        raise TypeError(f"request_handler is a callable, not {request_handler!r}")
+    if head_handler is not None and not callable(head_handler):
+        raise TypeError(f"head_handler is a callable, not {head_handler!r}")
+
+
+def _check_limits(max_request: object, limits: object, refused_methods: object) -> None:
+    if isinstance(max_request, bool) or not isinstance(max_request, int):
+        raise TypeError(f"max_request is a number of bytes, not {max_request!r}")
+    if max_request < 0:
+        raise ValueError(f"max_request is a number of bytes, 0 or more, not {max_request}")
+    if limits is not None and not isinstance(limits, Limits):
+        raise TypeError(f"limits is a pants.http.Limits, not {limits!r}")
+    if isinstance(refused_methods, str):
+        raise TypeError(f"refused_methods is a set of methods, not the str {refused_methods!r}")
+
+
+def _check_proxies(xheaders: object, trusted_proxies: object, proxy_protocol: object) -> None:
+    if not isinstance(proxy_protocol, bool):
+        raise TypeError(f"proxy_protocol is a bool, and trusted_proxies tells from whom; not {proxy_protocol!r}")
+    if isinstance(trusted_proxies, str):
+        raise TypeError(f"trusted_proxies is a list, as in [{trusted_proxies!r}], not a str")
+    if trusted_proxies is not None and not xheaders and not proxy_protocol:
+        raise ValueError("trusted_proxies goes with xheaders or proxy_protocol; alone it does nothing")

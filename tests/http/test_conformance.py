@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import importlib.util
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -116,6 +118,71 @@ def test_a_refused_client_that_stays_is_let_go(data: bytes, behind: bytes) -> No
         assert not web.requests
 
 
+HEAD = b"HEAD / HTTP/1.1"
+
+
+@pytest.mark.parametrize("chunk", [None, 1])
+@pytest.mark.parametrize(
+    "data",
+    [
+        get(b"X", line=HEAD),
+        get(b"X", line=b"\r\n" + HEAD),
+        get(b"Content-Length: 1001", line=HEAD),
+        get(CHUNKED, line=HEAD) + b"x\r\n",
+        get(CHUNKED, line=HEAD) + b"3\r\nabcd",
+        get(CHUNKED, line=HEAD) + b"3e9\r\n" + b"a" * 1001,
+        get(b"Content-Length: 1", b"Expect: x", line=HEAD) + b"a",
+        get(b"Content-Length: 2", line=HEAD) + b"a",  # the rest does not come in time
+        get(line=HEAD)[:-2],
+    ],
+)
+def test_a_refusal_of_head_has_no_content(data: bytes, chunk: int | None) -> None:
+    """RFC 9110 §9.3.2."""
+    with site(max_request=1000) as web:
+        peer = web.connect()
+        with contextlib.suppress(ConnectionError):
+            peer.send(data, chunk)
+        web.engine.advance(40)
+        [answer] = take_apart(peer.received, "HEAD")
+        assert answer.status >= 400
+        assert peer.received.endswith(b"\r\n\r\n")
+        assert peer.ended
+
+
+@pytest.mark.parametrize(
+    "pieces", [(b"HEAD \r\n",), (b"5\r\nabcdeHEAD ",), (b"5\r\nabcde", b"HEAD \r\n"), (b"4\r\n", b"HEAD x")]
+)
+def test_a_refusal_of_another_method_has_content_whatever_the_body_looks_like(pieces: tuple[bytes, ...]) -> None:
+    with site() as web:
+        for first in ([post(b"", CHUNKED)], [post(b"", CHUNKED)[:9], post(b"", CHUNKED)[9:]]):
+            for sent in ([*first, *pieces], [b"".join([*first, *pieces])]):
+                peer = web.connect()
+                for piece in sent:
+                    with contextlib.suppress(ConnectionError):
+                        peer.send(piece)
+                [answer] = take_apart(peer.received, "POST")
+                assert answer.status == 400
+                assert answer.content.startswith(b"400 ")
+
+
+@pytest.mark.parametrize("chunk", [None, 1])
+@pytest.mark.parametrize(
+    "data", [get(), get(line=b"POST / HTTP/1.1"), post(b""), post(b"a"), post(b"0\r\n\r\n", CHUNKED)]
+)
+@pytest.mark.parametrize("behind", [b"X" + BEHIND, b" " + BEHIND, b"0\r\n\r\n", b"abc\r\n\r\n", b"\0"])
+def test_what_is_behind_a_request_is_not_skipped(data: bytes, behind: bytes, chunk: int | None) -> None:
+    """RFC 9112 §6.3: a request without framing has no body; what is behind it is the next request, right or wrong."""
+    with site() as web:
+        peer = web.connect()
+        with contextlib.suppress(ConnectionError):
+            peer.send(data + behind + b"\r\n\r\n", chunk)
+        answers = take_apart(peer.received)
+        assert answers[0].status == 200
+        assert [answer.status for answer in answers[1:]] in ([400], [501])
+        assert peer.ended
+        assert len(web.requests) == 1
+
+
 # --- Requests that stay incomplete ----------------------------------------------------------------------------------
 
 INCOMPLETE: dict[str, tuple[bytes, int | None]] = {
@@ -158,6 +225,20 @@ def test_an_incomplete_request_is_never_served(name: str, chunk: int | None, end
         assert not web.requests
         statuses = [answer.status for answer in take_apart(peer.received)]
         assert statuses in ([], [400], [408]) if ends else statuses == [status] * (status is not None)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 70])
+def test_a_line_feed_behind_a_body_that_ends_with_cr_is_a_bare_one(chunk: int | None) -> None:
+    """RFC 9112 §2.2: the CR is the body's."""
+    for framing, body in (
+        (b"Content-Length: 1", b"\r"),
+        (b"Content-Length: 4", b"\r\n\r\r"),
+        (b"Content-Length: 2", b"a\r"),
+    ):
+        with site() as web:
+            answers = web.ask(post(body, framing) + b"\n", "POST", chunk=chunk)
+            assert [answer.status for answer in answers] == [200, 400]
+            assert [request.body for request in web.requests] == [body]
 
 
 # --- Trailers -------------------------------------------------------------------------------------------------------
@@ -299,3 +380,18 @@ def test_what_follows_an_answer_without_content_is_the_next_answer(code: int) ->
         assert [answer.status for answer in answers] == [code] * 3
         assert code == 304 or all(answer.headers["Content-Length"] is None for answer in answers)
         assert all(answer.headers["Transfer-Encoding"] is None for answer in answers)
+
+
+# --- The fuzz targets -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["fuzz_head", "fuzz_body"])
+def test_fuzz_target(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(__file__).parents[2] / "fuzz"
+    monkeypatch.syspath_prepend(folder)  # for what the two share
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.fuzz(60)

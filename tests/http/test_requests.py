@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pants.http import HTTPConnection, HTTPHeaders, HTTPRequest, HTTPServer, Limits, Refused
-from pants.testing import MemoryEngine, run_until
-from tests.http.support import CHUNKED, Handler, Site, get, post, site, take_apart
+from pants.testing import run_until
+from tests.http.support import CHUNKED, Site, get, post, site, take_apart
 
 URLENCODED = b"Content-Type: application/x-www-form-urlencoded"
 MULTIPART = b"Content-Type: multipart/form-data; boundary=b"
@@ -86,7 +86,12 @@ TARGETS: dict[str, tuple[str, str | None, tuple[str, str, str], tuple[str, str, 
     "absolute form without a path": ("http://b", "a", ("/", "", ""), ("b", "b", "http://b/")),
     "absolute form with a query only": ("http://b?c/d", "a", ("/", "c/d", ""), ("b", "b", "http://b/?c/d")),
     "absolute form with IPv6": ("http://[::1]:80/", "a", ("/", "", ""), ("[::1]:80", "::1", "http://[::1]:80/")),
-    "absolute form with a URI in its query": ("http://b/?c=d://e", "a", ("/", "c=d://e", ""), ("b", "b", "http://b/?c=d://e")),
+    "absolute form with a URI in its query": (
+        "http://b/?c=d://e",
+        "a",
+        ("/", "c=d://e", ""),
+        ("b", "b", "http://b/?c=d://e"),
+    ),
     "absolute form, and an empty Host": ("http://b/", "", ("/", "", ""), ("b", "b", "http://b/")),
 }
 
@@ -199,7 +204,9 @@ def test_each_request_of_a_connection_has_its_own() -> None:
     with site() as web:
         peer = web.connect()
         for number in range(3):
-            peer.send(get(b"Cookie: a=%d" % number, b"X: %d" % number, line=b"GET /%d?a=%d HTTP/1.1" % (number, number)))
+            peer.send(
+                get(b"Cookie: a=%d" % number, b"X: %d" % number, line=b"GET /%d?a=%d HTTP/1.1" % (number, number))
+            )
             peer.send(get(b"Cookie: a=same", line=b"GET /?b=%d HTTP/1.1" % number))
         assert [(request.path, request.get.get("a"), request.cookies["a"].value) for request in web.requests[::2]] == [
             (f"/{number}", [str(number)], str(number)) for number in range(3)
@@ -369,7 +376,9 @@ def test_other_methods_have_no_form(method: bytes, content_type: bytes, body: by
     assert request.body == body
 
 
-@pytest.mark.parametrize("content_type", [b"X: no type", b"Content-Type: text/plain", b"Content-Type: application/json"])
+@pytest.mark.parametrize(
+    "content_type", [b"X: no type", b"Content-Type: text/plain", b"Content-Type: application/json"]
+)
 def test_other_types_are_no_form(content_type: bytes) -> None:
     request = ask(form(b"a=1", content_type))
     assert (request.post, request.files, request.body) == ({}, {}, b"a=1")
@@ -503,10 +512,17 @@ def test_a_request_made_by_hand() -> None:
     """Manual: "HTTPRequest(connection, method, url, protocol, headers=None, scheme='http')"."""
     with site() as web:
         connection, _ = a_connection(web)
-        headers = HTTPHeaders({"Host": "EXAMPLE:1", "Cookie": "a=b", "Content-Type": "application/x-www-form-urlencoded"})
+        headers = HTTPHeaders(
+            {"Host": "EXAMPLE:1", "Cookie": "a=b", "Content-Type": "application/x-www-form-urlencoded"}
+        )
         request = HTTPRequest(connection, "POST", "/a?b=c#d", "HTTP/1.1", headers, "https")
         assert request.connection is connection
-        assert (request.method, request.url, request.protocol, request.scheme) == ("POST", "/a?b=c#d", "HTTP/1.1", "https")
+        assert (request.method, request.url, request.protocol, request.scheme) == (
+            "POST",
+            "/a?b=c#d",
+            "HTTP/1.1",
+            "https",
+        )
         assert (request.path, request.query, request.fragment) == ("/a", "b=c", "d")
         assert (request.host, request.hostname) == ("EXAMPLE:1", "example")
         assert request.headers is headers

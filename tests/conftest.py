@@ -52,6 +52,12 @@ def peer() -> Callable[[str], str]:
 # of a test: its own fixtures are gone by then, the engine closes, the log is judged, then the sockets.
 
 
+def pytest_collection_finish() -> None:
+    """Leave out of each test's garbage collection what all of them share, which takes far longer than the tests do."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def no_leaked_sockets() -> Iterator[None]:
     """Fails the test if a socket that it opened is still open when it is over.

@@ -1,4 +1,4 @@
-"""The manual's programs for pants-core, under `examples/`, each run as a program with real clients."""
+"""The programs for pants-core, of the manual, `examples/` and the READMEs, each run as such with real clients."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+
+from tests.readme_support import blocks
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 DEADLINE = 30.0
@@ -87,7 +89,14 @@ def source(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "program", [FIRST_PAGE, source("echo.py"), source("tutorial_echo.py")], ids=["first page", "echo", "tutorial_echo"]
+    "program",
+    [
+        pytest.param(FIRST_PAGE, id="first page"),
+        pytest.param(source("echo.py"), id="echo"),
+        pytest.param(source("tutorial_echo.py"), id="tutorial_echo"),
+        pytest.param(blocks("README.md")[0], id="README"),
+        *[pytest.param(program, id="README of pants-core") for program in blocks("packages/pants-core/README.md")],
+    ],
 )
 def test_echo(program: str) -> None:
     """Manual: whatever is entered gets echoed right back."""

@@ -404,6 +404,18 @@ def test_shutdown_within_a_handler_that_has_answered() -> None:
         assert web.server.closed
 
 
+def test_shutdown_cuts_connections_of_another_class_at_the_deadline() -> None:
+    """What such a connection still owes, nobody knows."""
+    with site(hello, ConnectionClass=Stream) as web:
+        peer = web.connect()
+        web.server.shutdown(5)
+        web.engine.advance(4)
+        assert not peer.ended
+        web.engine.advance(2)
+        assert peer.ended
+        assert web.server.closed
+
+
 def test_shutdown_cuts_a_protocol_that_has_taken_over_at_the_deadline() -> None:
     with site(lambda request: request.connection.take_over()) as web:
         peer = web.connect()
@@ -486,6 +498,18 @@ def test_slow_readers_are_counted() -> None:
             peer.send(get())
         web.engine.advance(200)
         assert web.server.counters.slow_readers == 2
+
+
+def test_want_of_descriptors_is_told_once_a_second(expect_log: Any) -> None:
+    """Each request may meet it, and the log must not fill the rest of the disk."""
+    expect_log("No space left")
+    with site(hello) as web:
+        for _ in range(3):
+            web.server.note_shortage(OSError(28, "No space left on device"))
+        assert len(expect_log.lines) == 1
+        web.engine.advance(1)
+        web.server.note_shortage(OSError(28, "No space left on device"))
+        assert len(expect_log.lines) == 2
 
 
 # --- Slow readers ---------------------------------------------------------------------------------------------------
@@ -676,6 +700,44 @@ def test_a_head_handler_may_refuse_or_fail(expect_log: Any) -> None:
     with site(hello, head_handler=head_handler) as web:
         data = post(b"abc").replace(b" / ", b" /refused ", 1) + post(b"abc") + get()
         assert [one.status for one in web.ask(data)] == [415, 500, 200]
+
+
+@pytest.mark.parametrize("fields", [(b"Content-Length: 11",), (b"Content-Length: 11", EXPECT)])
+def test_a_body_may_be_judged_after_a_pause(fields: tuple[bytes, ...]) -> None:
+    """The program asks somebody else how much this client may send."""
+    heads: list[HTTPRequest] = []
+
+    def head_handler(request: HTTPRequest) -> None:
+        request.pause_body()
+        heads.append(request)
+
+    with site(hello, head_handler=head_handler) as web:
+        peer = web.connect()
+        peer.send(post(b"", *fields))
+        heads[0].max_body = 10
+        heads[0].resume_body()
+        web.engine.advance()
+        assert [one.status for one in take_apart(peer.received)] == [413]
+        assert peer.ended
+        assert web.server.counters.refused == {413: 1}
+        assert web.requests == []
+
+
+def test_a_program_may_lose_interest_in_a_body() -> None:
+    """``on_data`` is taken away in the middle: the rest is neither passed on nor kept."""
+    pieces: list[bytes] = []
+
+    def head_handler(request: HTTPRequest) -> None:
+        def first(data: bytes) -> None:
+            pieces.append(data)
+            request.on_data = None
+
+        request.on_data = first
+
+    with site(hello, head_handler=head_handler) as web:
+        assert [one.content for one in web.ask(post(b"abc"), chunk=1)] == [b"Hello"]
+        assert pieces == [b"a"]
+        assert web.requests[0].body == b""
 
 
 def test_an_answer_that_the_head_handler_gives_later() -> None:
@@ -916,6 +978,61 @@ def test_the_ends_of_a_protocol_that_has_taken_over() -> None:
         assert connection.pieces == [b"a"]
 
 
+def test_a_client_that_has_ended_before_the_upgrade() -> None:
+    """The other protocol is told that, behind what has arrived."""
+    for behind in (b"", b"spam"):
+        with shouting(answers="later") as web:
+            peer = web.connect()
+            peer.send(UPGRADE + behind)
+            peer.end()
+            connection = the_connection(web)
+            assert isinstance(connection, Upgraded)
+            connection.upgrade()
+            web.engine.advance()
+            assert connection.ends == ["end", "close"]
+            assert b"".join(connection.pieces) == behind
+            assert peer.ended
+            assert peer.received.endswith(b"\r\n\r\n" + behind.upper())
+
+
+def test_a_connection_that_is_closed_right_after_the_upgrade() -> None:
+    with shouting(answers="later") as web:
+        peer = web.connect()
+        peer.send(UPGRADE + b"spam")
+        connection = the_connection(web)
+        assert isinstance(connection, Upgraded)
+        connection.upgrade()
+        connection.close()
+        web.engine.advance()
+        assert connection.pieces == []
+        assert connection.ends == ["close"]
+        assert peer.ended
+
+
+@pytest.mark.parametrize("behind", [b"", b"spam"])
+def test_a_client_that_is_slow_when_the_upgrade_comes(behind: bytes) -> None:
+    """HTTP watches it, and reads nothing; the other protocol begins anew."""
+    with shouting(answers="later") as web:
+        peer = web.connect()
+        peer.window = 1
+        peer.send(UPGRADE + behind)
+        connection = the_connection(web)
+        assert isinstance(connection, Upgraded)
+        request = web.requests[0]
+        request.send_status(103)
+        request.send_headers({"Link": "</a>"})
+        web.engine.advance(10)
+        connection.upgrade()
+        web.engine.advance(1000)
+        peer.send(b"eggs")
+        assert b"".join(connection.pieces) == behind + b"eggs"
+        peer.window = None
+        web.engine.advance()
+        peer.send(b"ham")
+        assert peer.received.endswith((behind + b"eggsham").upper())
+        assert web.server.counters.slow_readers == 0
+
+
 def test_a_client_that_goes_right_after_the_upgrade() -> None:
     with shouting(answers="later") as web:
         peer = web.connect()
@@ -940,7 +1057,7 @@ def test_a_slow_client_of_another_protocol_is_not_cut_off(window: int) -> None:
         assert isinstance(connection, Upgraded)
         connection.upgrade()
         web.engine.advance(10)
-        connection.write(b"a" * 200_000)
+        connection.write(b"a" * 3_000_000)
         web.engine.advance(1000)
         assert not connection.closed
         peer.send(b"eggs")

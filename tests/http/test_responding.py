@@ -418,12 +418,13 @@ def test_more_than_was_declared_closes_the_connection(expect_log: Any) -> None:
         assert web.requests[0].finished
 
 
-def test_less_than_was_declared_closes_the_connection(expect_log: Any) -> None:
+@pytest.mark.parametrize("data", [get() + get(), get(b"Connection: close"), HTTP_1_0])
+def test_less_than_was_declared_closes_the_connection(data: bytes, expect_log: Any) -> None:
     """RFC 9112 §8: the client sees by the close that the answer is incomplete."""
     expect_log("1 bytes less than its Content-Length")
     with site(by(("send_headers", {"Content-Length": 3}), ("send", "ab"), ("finish",))) as web:
         peer = web.connect()
-        peer.send(get() + get())
+        peer.send(data)
         assert peer.ended
         assert len(peer.received.partition(b"\r\n\r\n")[2]) < 3
         assert len(web.requests) == 1
@@ -518,6 +519,21 @@ def test_an_interim_answer_is_sent_at_once() -> None:
         request.send_response("final")
         web.engine.advance()
         assert [one.content for one in take_apart(peer.received)] == [b"final"]
+
+
+def test_a_client_that_takes_no_interim_answer_gets_the_final_one() -> None:
+    with site(by(("send_status", 103), ("send_headers", {"Link": "</a>"}))) as web:
+        peer = web.connect()
+        peer.window = 5
+        peer.send(get())
+        web.requests[0].send_response("final")
+        web.engine.advance(1)
+        peer.window = None
+        assert [one.status for one in take_apart(peer.received)] == [103, 200]
+        peer.send(get())
+        web.requests[1].send_response("final")
+        web.engine.advance()
+        assert peer.received.endswith(b"final")
 
 
 def test_http_1_0_gets_no_interim_answer() -> None:
@@ -624,6 +640,19 @@ def test_the_program_can_close_the_connection(data: bytes, value: str) -> None:
         assert one.content == b"a"
         assert peer.ended
         assert len(web.requests) == 1
+
+
+def test_the_connection_closes_when_the_program_is_done() -> None:
+    """Not before, though all of the answer has been sent."""
+    with site(by(("send_headers", {"Connection": "close", "Content-Length": 1}), ("send", "a"))) as web:
+        peer = web.connect()
+        peer.send(get())
+        web.engine.advance(10)
+        assert [one.content for one in take_apart(peer.received)] == [b"a"]
+        assert not peer.ended
+        web.requests[0].finish()
+        web.engine.advance()
+        assert peer.ended
 
 
 def test_the_program_cannot_keep_what_the_client_closes() -> None:
@@ -1258,6 +1287,74 @@ def test_on_drain_is_for_the_request_that_is_being_answered() -> None:
         web.requests[1].send("a")
         web.engine.advance()
         assert drained == ["/2"]
+
+
+@pytest.mark.parametrize(
+    "data, steps",
+    [
+        (HEAD, [("send_headers", {"Content-Length": 100})]),
+        (HEAD, []),
+        (get(), [("send_status", 204)]),
+    ],
+)
+def test_on_drain_comes_where_nothing_is_sent_too(data: bytes, steps: list[tuple[Any, ...]]) -> None:
+    """A program that sends the next piece there would never come to its end otherwise."""
+    pieces: list[bytes] = []
+
+    def more() -> None:
+        [request] = web.requests
+        if len(pieces) < 10:
+            pieces.append(b"a" * 10)
+            request.send(pieces[-1])
+        else:
+            request.finish()
+
+    def handler(request: HTTPRequest) -> None:
+        request.on_drain = more
+        by(*steps)(request)
+        more()
+
+    with site(handler) as web:
+        peer = web.connect()
+        peer.send(data)
+        web.engine.advance(1)
+        assert web.requests[0].finished
+        assert len(pieces) == 10
+        assert peer.received.endswith(b"\r\n\r\n")
+        assert not peer.ended
+
+
+@pytest.mark.parametrize("how", ["finished", "reset", "not wanted"])
+def test_on_drain_is_not_called_behind_the_end(how: str) -> None:
+    drained: list[int] = []
+    with site(later) as web:
+        peer = web.connect()
+        peer.send(HEAD)
+        [request] = web.requests
+        request.send_headers({})
+        web.engine.advance()
+        request.on_drain = lambda: drained.append(1)
+        request.send("a")
+        if how == "finished":
+            request.finish()
+        elif how == "reset":
+            peer.reset()
+        else:
+            request.on_drain = None
+        web.engine.advance(1)
+        assert drained == []
+
+
+def test_an_exception_in_on_drain_where_nothing_is_sent(expect_log: Any) -> None:
+    expect_log("ZeroDivisionError")
+    with site(later) as web:
+        peer = web.connect()
+        peer.send(HEAD)
+        [request] = web.requests
+        request.on_drain = lambda: 1 / 0
+        request.send("a")
+        web.engine.advance(1)
+        assert peer.ended
 
 
 def test_an_exception_in_on_drain_closes_the_connection(expect_log: Any) -> None:

@@ -1,4 +1,4 @@
-"""`examples/hello_web.py` and the manual's own program, run as programs, with real clients."""
+"""`examples/hello_web.py`, the manual's own program and those of the READMEs, each run as such with real clients."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.readme_support import blocks
+
 EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "hello_web.py"
 DEADLINE = 30.0
 
@@ -32,11 +34,11 @@ def hello(request):
 app.run()
 """
 
-# Makes the page's port, 80, any free one.
+# Makes the page's port, 80 or 8080, any free one.
 ON_A_FREE_PORT = """
 from pants.http import HTTPServer
 listen = HTTPServer.listen
-HTTPServer.listen = lambda self, address: listen(self, ("127.0.0.1", 0) if address is None else address)
+HTTPServer.listen = lambda self, address: listen(self, ("127.0.0.1", 0))
 """
 
 
@@ -95,10 +97,18 @@ def test_the_port_is_8080_by_default() -> None:
     assert '"PORT", "8080"' in EXAMPLE.read_text()
 
 
-def test_the_first_page_of_the_manual(peer: Callable[[str], str]) -> None:
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(FIRST_PAGE, id="first page"),
+        pytest.param(blocks("README.md")[1], id="README"),
+        *[pytest.param(program, id="README of pants-web") for program in blocks("packages/pants-web/README.md")],
+    ],
+)
+def test_the_first_page_of_the_manual(program: str, peer: Callable[[str], str]) -> None:
     """The program as it stands there; only its port is another."""
     curl = peer("curl")
-    with running("-c", ON_A_FREE_PORT + FIRST_PAGE) as (_, url):
+    with running("-c", ON_A_FREE_PORT + program) as (_, url):
         out = subprocess.run([curl, "-si", url], capture_output=True, timeout=DEADLINE, check=True).stdout
         head, _, content = out.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")

@@ -137,7 +137,7 @@ class AnswerHeads:
     def refusal(self, status: int, reason: str, now: float, with_content: bool = True) -> bytes:
         """Return the whole answer to a request that is refused."""
         head = self.get(status, "text/plain", CLOSE, now)
-        content = refusal_text(status, reason).encode()
+        content = refusal_content(status, reason)
         return b"%b%d\r\n\r\n%b" % (head.prefix, len(content), content if with_content else b"")
 
 
@@ -146,9 +146,9 @@ def status_line(code: int, ending: int) -> bytes:
     return b"%b %d %b\r\n" % (_PROTOCOLS[ending], code, _PHRASES.get(code, "").encode())
 
 
-def refusal_text(status: int, reason: str) -> str:
+def refusal_content(status: int, reason: str) -> bytes:
     """Return the content of an answer that refuses a request."""
-    return f"{status} {_PHRASES.get(status, '')}: {reason}\n"
+    return f"{status} {_PHRASES.get(status, '')}: {reason}\n".encode(errors="backslashreplace")
 
 
 def check_code(code: int, lowest: int = 200) -> None:

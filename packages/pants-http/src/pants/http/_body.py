@@ -104,7 +104,7 @@ class ChunkedBody(_Framing):
         limits: What the trailer fields may be.
     """
 
-    __slots__ = ("_content", "_ends", "_limit", "_limits", "_parser", "_size", "_tail", "trailers")
+    __slots__ = ("_content", "_ends", "_limit", "_limits", "_may_end", "_parser", "_size", "_tail", "trailers")
 
     #: The fields behind the last chunk (RFC 9112 §7.1.2).
     trailers: list[tuple[str, str]]
@@ -119,9 +119,16 @@ class ChunkedBody(_Framing):
         self._ends: list[bool] = []
         self._limit = limit
         self._size = 0  # of the content
-        self._tail = b""  # the last bytes that were taken, in which HEAD_END may have begun
+        self._tail = b"\n"  # the last bytes that were taken, in which HEAD_END may have begun; behind the head
+        self._may_end = False  # a line that begins with 0 has come, which may be the last chunk
+        trailers, most = self.trailers, limits.header_count
+
+        def add_trailer(name: bytes, value: bytes) -> None:  # knows nothing of this object: it would be a cycle
+            if len(trailers) <= most:
+                trailers.append((name.decode("latin-1"), value.strip(b" \t").decode("latin-1")))
+
         events = SimpleNamespace(on_body=self._content.extend, on_message_complete=partial(self._ends.append, True))
-        events.on_header = self._add_trailer
+        events.on_header = add_trailer
         self._parser = HttpRequestParser(events)
         self._parser.feed_data(_CHUNKED_MESSAGE)
         self.trailers.clear()
@@ -130,10 +137,6 @@ class ChunkedBody(_Framing):
     def done(self) -> bool:
         """Whether the body is complete."""
         return bool(self._ends)
-
-    def _add_trailer(self, name: bytes, value: bytes) -> None:
-        if len(self.trailers) <= self._limits.header_count:
-            self.trailers.append((name.decode("latin-1"), value.strip(b" \t").decode("latin-1")))
 
     def feed(self, data: bytes | bytearray, at: int) -> int:
         """Take what belongs to the body out of ``data``, beginning at ``at``; return where that ends.
@@ -175,12 +178,24 @@ class ChunkedBody(_Framing):
             raise Refused(400, "The body is too small for its chunks, extensions and trailers")
 
     def _possible_end(self, data: bytes | bytearray, at: int) -> int:
+        """Find the next place where the body may end: an empty line, behind a line that begins with 0."""
         tail = self._tail
-        begun = (tail + data[at : at + 3]).find(HEAD_END)
-        if begun >= 0:
-            return at + begun + len(HEAD_END) - len(tail)
-        found = data.find(HEAD_END, at)
-        return len(data) if found < 0 else found + len(HEAD_END)
+        begin = at
+        if not self._may_end:
+            begin = at if tail.endswith(b"\n") and data.startswith(b"0", at) else data.find(b"\n0", at) + 1
+            if not begin and not (tail.endswith(b"\n") and data.startswith(b"0", at)):
+                return len(data)
+            self._may_end = True
+        else:
+            begun = (tail + data[at : at + 3]).find(HEAD_END)
+            if begun >= 0:
+                self._may_end = False
+                return at + begun + len(HEAD_END) - len(tail)
+        found = data.find(HEAD_END, begin)
+        if found < 0:
+            return len(data)
+        self._may_end = False
+        return found + len(HEAD_END)
 
 
 class BodyStore:
@@ -218,6 +233,15 @@ class BodyStore:
             self._pieces[-1] += data
         else:
             self._pieces.append(bytearray(data))
+
+    def flush(self) -> None:
+        """Write to the disk what is still to be written.
+
+        Raises:
+            OSError: There is no space.
+        """
+        if self._spool is not None:
+            self._spool.flush()
 
     def take_pieces(self) -> list[bytes | bytearray]:
         """Hand over what is in memory, and forget it."""

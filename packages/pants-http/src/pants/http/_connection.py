@@ -7,8 +7,11 @@ else arrives is held back, and beyond a bound not read any more.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 from collections.abc import Callable
+from socket import IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET
 from typing import TYPE_CHECKING, Any, Final
 
 from pants import Stream
@@ -23,10 +26,19 @@ from pants.http._request import HTTPRequest
 if TYPE_CHECKING:
     from pants.http.server import HTTPServer
 
+# How a client is probed that waits for its answer: seconds until the first probe and between two, and their number.
+_PROBES: Final = [
+    (getattr(socket, name), value)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+    if hasattr(socket, name)
+]
+
 log = logging.getLogger("pants.http")
 
 # The bytes of further requests that are held back before reading is paused.
 _MAX_HELD: Final = 65536
+# Seconds of one turn after which other connections come before more pipelined requests.
+_MOST_TIME: Final = 0.005
 # Pipelined requests are answered this many at a time, or fewer when the answers have so many bytes.
 _BATCH: Final = 16
 _MAX_OWED: Final = 65536
@@ -195,12 +207,19 @@ class HTTPConnection(Stream):
                     break
                 if self._body is None and (served == _BATCH or owed >= _MAX_OWED):
                     served = owed = 0
-                    if self._chokes():
+                    if self._chokes() or self._yields():
                         break
         except Refused as refused:
             self._refuse(refused, data.startswith(b"HEAD ", at))
         else:
             self._keep_rest(data, at)
+
+    def _yields(self) -> bool:
+        """Whether it is the turn of other connections."""
+        if self.engine.clock() - self.engine.time <= _MOST_TIME:
+            return False
+        self._phase = _WAITING
+        return True
 
     def _serve_head(self, head: bytes, last: bool) -> int:
         """Serve a request, if it has no body; else begin with it.
@@ -228,6 +247,9 @@ class HTTPConnection(Stream):
         meanwhile = self._held  # arrived while a handler polled the engine
         if rest:
             self._held = rest + (meanwhile or b"")
+            if self._phase == _WAITING and self.connected:  # by _yields()
+                self.engine.callback(self._go_on)
+                return
         self._settle(partial=meanwhile is None and (bool(rest) or self._body is not None))
 
     def _begin_request(self, head: Head, raw: bytes, last: bool) -> None:
@@ -297,6 +319,7 @@ class HTTPConnection(Stream):
             return request._pass_on
         spool_size = self.server.limits.spool_size
         store = request._store = BodyStore(spool_size)
+        request._holds_files = True
         if not request._may_have_form or (length is not None and length <= spool_size):
             return store.add  # the parts of a short form are taken out of it when they are asked for
         boundary = boundary_of(request.headers.get("Content-Type", ""))
@@ -309,6 +332,8 @@ class HTTPConnection(Stream):
         server = self.server
         try:
             at = body.feed(data, at)
+            if body.done and self.current_request is not None and self.current_request._store is not None:
+                self.current_request._store.flush()
         except OSError as error:
             server.note_shortage(error)
             raise Refused(503, "The body cannot be kept at the moment") from None
@@ -361,7 +386,7 @@ class HTTPConnection(Stream):
         if request.finished:
             return
         if unsent:
-            request._send_error("500 Internal Server Error\n", 500)
+            request._send_error(b"500 Internal Server Error\n", 500)
         else:
             self.close(flush=False)  # the client has to see that what it has got is not all
 
@@ -441,7 +466,7 @@ class HTTPConnection(Stream):
             if self._incomplete_since is not None:
                 self._incomplete_since = self.engine.time  # the pause was not the client's
             undecided, self._undecided = self._undecided, None
-            if undecided is not None and self.current_request is not None:
+            if undecided is not None and self.current_request is not None and self.connected:
                 try:
                     self._accept_body(self.current_request, *undecided)
                 except Refused as refused:
@@ -478,8 +503,10 @@ class HTTPConnection(Stream):
         request._finished = True
         request._ended = self.engine.clock()
         self._tally[request.code] += 1
-        if request._store is not None or request._form is not None or self.server.access_log is not None:
+        if request._holds_files or self.server.access_log is not None:
             self._account(request)
+        if self._phase == _TAKEN:
+            return
         if request._ending & _answer.CLOSE:
             self._close_answered()
         elif self._body is not None:
@@ -507,8 +534,7 @@ class HTTPConnection(Stream):
         """Close once the answer has been sent, and watch that it is taken."""
         self.close_timeout = self.server.limits.write_timeout
         self.close()
-        if self.socket is not None:
-            self._watch_taking()
+        self._watch_taking()
 
     def _go_on_soon(self) -> None:
         """Serve what was held back, from the loop."""
@@ -516,7 +542,7 @@ class HTTPConnection(Stream):
             self._phase = _IDLE
             if self.server.draining:
                 self.close()
-        elif self._phase == _WAITING:
+        else:
             self.engine.callback(self._go_on)
 
     def _go_on(self) -> None:
@@ -582,6 +608,7 @@ class HTTPConnection(Stream):
         if self._taking is not None:
             self._taking.cancel()
             self._taking = None
+        self._choked = False
         if soon and (self._held is not None or self._peer_ended):
             self.pause_reading()
             self.engine.callback(self._hand_over)
@@ -610,13 +637,34 @@ class HTTPConnection(Stream):
     def on_end(self) -> None:
         """Closes the connection, once the requests that have arrived are answered."""
         self._peer_ended = True
-        if (self._phase < _SERVING or self._phase == _TAKEN) and not (self._body_paused and self._held):
+        request = self.current_request
+        if request is not None and request._without_content and self._phase == _WAITING:
+            self.close()  # it has got all of its answer
+        elif (self._phase < _SERVING or self._phase == _TAKEN) and not (self._body_paused and self._held):
             self.close()
 
     def on_idle_timeout(self) -> None:
-        """Closes the connection, unless its request is still being received or handled."""
-        if self._phase == _IDLE and not self.queued_bytes:
-            self.close()
+        """Closes the connection, unless its request is still being received or handled.
+
+        While it is being handled a client that has ended, as one does that goes away, has no more than this time; and
+        one that has not is probed.
+        """
+        request = self.current_request
+        if self._phase == _IDLE:
+            if not self.queued_bytes:
+                self.close()
+        elif self._phase == _WAITING and request is not None:
+            if self._peer_ended or request._without_content:
+                self.close(flush=False)
+            else:
+                self._probe_client()
+
+    def _probe_client(self) -> None:
+        """Have the kernel find out whether a client that waits for its answer is there still (RFC 9293 §3.8.4)."""
+        with contextlib.suppress(OSError):  # not a TCP socket
+            for option, value in _PROBES:
+                self.socket.setsockopt(IPPROTO_TCP, option, value)  # type: ignore[union-attr]
+            self.socket.setsockopt(SOL_SOCKET, SO_KEEPALIVE, True)  # type: ignore[union-attr]
 
     def _forget_slow(self) -> None:
         if self._cancel_slow is not None:

@@ -34,6 +34,11 @@ _SPELLING: Final = {"httponly": "HttpOnly", "samesite": "SameSite"}
 _SIGNED: Final = re.compile(r"([sbj])\.(-?[0-9]+)\.([\w\-]*)\.([\w\-]{42}[AEIMQUYcgkosw048])", re.ASCII)
 
 
+# Cookies of one request. Browsers keep fewer for a host (RFC 6265 §6.1 asks for 50); each takes a hundred times the
+# memory of what was sent.
+_MOST_COOKIES: Final = 300
+
+
 def parse_cookies(header: str) -> SimpleCookie:
     """Read the cookies of a request (RFC 6265 §4.2), leniently: a bad pair is skipped, the others are taken.
 
@@ -42,14 +47,14 @@ def parse_cookies(header: str) -> SimpleCookie:
     the longest path first (§5.4).
 
     Args:
-        header: The value of Cookie; several of them joined by "; ".
+        header: The value of Cookie; several of them joined by "; ". Only the first 300 are looked at.
 
     Returns:
         The cookies. Beyond ASCII, each character of a value stands for a byte of it. A cookie may have a name that
         `Morsel.set` refuses, ``path`` for instance; it is a cookie like others, never an attribute of another one.
     """
     cookies = SimpleCookie()
-    for pair in header.split(";"):
+    for pair in header.split(";", _MOST_COOKIES)[:_MOST_COOKIES]:
         name, found, coded = pair.partition("=")
         name = name.strip(" \t")
         if not found or name in cookies or not _TOKEN.fullmatch(name):

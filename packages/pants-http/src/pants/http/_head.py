@@ -251,10 +251,10 @@ def check_request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes
     match = _REQUEST_LINE.fullmatch(line)
     if match is None or not _TOKEN.fullmatch(match[1]):
         raise Refused(400, "The request line is malformed")
-    if match[1] not in _METHODS:  # RFC 9110 §9.1
-        raise Refused(501, "The method is not known")
     if match[3] not in (b"HTTP/1.1", b"HTTP/1.0"):
         raise Refused(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here")
+    if match[1] not in _METHODS:  # RFC 9110 §9.1
+        raise Refused(501, "The method is not known")
     return match[1], match[2], match[3]
 
 

@@ -335,6 +335,7 @@ class HTTPRequest(ResponseWriter):
                 form.close()
                 raise
             self._form = form
+            self._holds_files = True
         if form is not None:
             self._fields = form.fields, form.files
         elif self._may_have_form and is_urlencoded(content_type):
@@ -351,6 +352,8 @@ class HTTPRequest(ResponseWriter):
             self._store.close()
         if self._form is not None:
             self._form.close()
+        if self._segments is not None:
+            self._segments.close()
 
     # --- While the body arrives -----------------------------------------------------------------------------------
 

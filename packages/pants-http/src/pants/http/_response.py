@@ -84,6 +84,8 @@ class ResponseWriter:
     _cookies_out: SimpleCookie | None = None
     _left: int = 0  # of the declared length; below 0 where none was, and the content is compressed
     _encoder: Encoder | None = None
+    _segments: _Segments | None = None
+    _holds_files: bool = False
     _drain_due: Callable[[], None] | None = None
     _charset: str | None = None
 
@@ -93,6 +95,11 @@ class ResponseWriter:
     def finished(self) -> bool:
         """Whether the request has been answered, or given up by `finish`."""
         return self._finished
+
+    @property
+    def _without_content(self) -> bool:
+        """Whether the head has been sent of an answer that has no content, so that it is complete for the client."""
+        return self._stage == _NO_CONTENT
 
     @property
     def time(self) -> float:
@@ -274,9 +281,9 @@ class ResponseWriter:
 
     def _send_refusal(self, refused: Refused) -> None:
         """Answer a request that the handler found to be bad."""
-        self._send_error(_answer.refusal_text(refused.status, refused.reason), refused.status)
+        self._send_error(_answer.refusal_content(refused.status, refused.reason), refused.status)
 
-    def _send_error(self, content: str, code: int) -> None:
+    def _send_error(self, content: bytes, code: int) -> None:
         """Send an answer in the place of the handler's."""
         try:
             self.send_response(content, code)
@@ -408,17 +415,13 @@ class ResponseWriter:
             self._send_whole(plan.code, plan.fields, content, plan.length)
             return
         self._begin_whole(plan.code, plan.fields, plan.length)
-        connection = self.connection
-        if self._stage == _LENGTH and connection.connected:
-            for segment in segments:
-                if isinstance(segment, bytes):
-                    connection.write(segment)
-                else:
-                    connection.write_file(_Descriptor(descriptor), segment[1], segment[0])
-            self.sent_bytes = self._left
-            connection.note_written(self._left)
-        self._left = 0
-        self._conclude()
+        if self._stage == _LENGTH and self.connection.connected:
+            self._segments = _Segments(self, segments, descriptor)
+            self._holds_files = True
+            self._segments.send_next()
+        else:
+            self._left = 0
+            self._conclude()
 
     # --- Piece by piece -----------------------------------------------------------------------------------------
 
@@ -707,6 +710,11 @@ class ResponseWriter:
             self._write(data)
             self._write(b"\r\n")
 
+    def _count_sent(self, size: int) -> None:
+        self._left -= size
+        self.sent_bytes += size
+        self.connection.note_written(size)
+
     def _break_off(self, what: str) -> None:
         """The answer cannot be completed: the client has to see that it is not whole."""
         if self.connection.connected:
@@ -731,6 +739,55 @@ class ResponseWriter:
         if self.connection.current_request is self:
             self.connection.close()
             self.connection.finish()
+
+
+class _Segments:
+    """Sends parts of a file, one after the other was taken: each takes a descriptor while it is queued.
+
+    Args:
+        request: The request to answer.
+        segments: Bytes, and slices of the file as offset and length.
+        descriptor: The file; it is duplicated.
+
+    Raises:
+        OSError: There are no descriptors left.
+    """
+
+    def __init__(self, request: ResponseWriter, segments: list[bytes | tuple[int, int]], descriptor: int) -> None:
+        self._request = request
+        self._segments = segments[::-1]
+        self._descriptor = os.dup(descriptor) if len(segments) > 1 else descriptor
+        self._owned = len(segments) > 1
+
+    def send_next(self) -> None:
+        """Send the next part, and conclude the answer behind the last."""
+        request = self._request
+        connection = request.connection
+        while self._segments:
+            segment = self._segments.pop()
+            if isinstance(segment, bytes):
+                request._count_sent(len(segment))
+                connection.write(segment)
+                continue
+            request._count_sent(segment[1])
+            try:
+                connection.write_file(_Descriptor(self._descriptor), segment[1], segment[0])
+            except OSError as error:
+                connection.server.note_shortage(error)
+                connection.close(flush=False)
+                return
+            if self._segments:
+                request.on_drain = self.send_next
+                return
+        self.close()
+        request._conclude()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._segments.clear()
+        if self._owned:
+            self._owned = False
+            os.close(self._descriptor)
 
 
 class _Descriptor:

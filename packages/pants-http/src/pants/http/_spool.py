@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tempfile
 import threading
@@ -30,9 +31,9 @@ class Spool:
         """Keep more."""
         with self._lock:
             if self.size <= self._memory < self.size + len(data):
-                file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-                file.write(self._file.getvalue())  # type: ignore[attr-defined]
-                self._file = file
+                content = self._file.getvalue()  # type: ignore[attr-defined]
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+                self._file.write(content)
             self._file.write(data)
         self.size += len(data)
 
@@ -44,6 +45,10 @@ class Spool:
             self._file.seek(0, io.SEEK_END)
         return data
 
+    def flush(self) -> None:
+        """Write what is still to be written, so that a disk which is full is met now."""
+        self._file.flush()
+
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
@@ -51,7 +56,8 @@ class Spool:
 
     def close(self) -> None:
         """Forget all of it."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what was not flushed is of no use any more
+            self._file.close()
 
 
 class Window(io.RawIOBase):

@@ -153,9 +153,11 @@ class HTTPServer(Server):
         self.max_request = max_request
         self.keep_alive = keep_alive
         self.limits = limits or Limits()
+        self.refused_methods = frozenset(refused_methods)
         # A head no longer than this is not too long.
         self.safe_size = min(self.limits.request_line, self.limits.headers)
-        self.refused_methods = frozenset(refused_methods)
+        if self.refused_methods & {"GET", "HEAD"}:
+            self.safe_size = 0  # nothing is taken unseen
         self.secure_cookies = None if cookie_secret is None else SecureCookies(cookie_secret)
         trusted_proxies = None if trusted_proxies is None else list(trusted_proxies)
         self.forwarded_rules = ForwardedRules(xheaders, trusted_proxies) if xheaders else None

@@ -1,7 +1,4 @@
-"""The server of the benchmark of files: sends what is in a folder.
-
-    files_server.py PORT FOLDER
-"""
+"""The server of the benchmark of files: files_server.py PORT FOLDER. It sends what is in FOLDER, below ``/f/``."""
 
 import sys
 
@@ -10,7 +7,6 @@ from pants.http import HTTPRequest, HTTPServer
 
 
 def send(request: HTTPRequest) -> None:
-    """Send the file that the path names, below ``/f/``."""
     request.send_file(request.path.removeprefix("/f/"))
 
 

@@ -86,7 +86,7 @@ def test_no_name_of_a_stream_is_taken_twice() -> None:
     inherited = {name for name in dir(Stream) if not name.startswith("__")}
     assert {name for name in own & inherited if not name.startswith("on_")} == {"server", "high_water"} & own
     own = {name for name in [*vars(HTTPServer), *HTTPServer.__slots__] if not name.startswith("__")}
-    assert own & set(dir(Server)) == {"listen", "startSSL", "start_ssl", "close"}
+    assert own & set(dir(Server)) == {"ConnectionClass", "listen", "startSSL", "start_ssl", "close"}
 
 
 # --- Keep-alive -------------------------------------------------------------------------------------------------

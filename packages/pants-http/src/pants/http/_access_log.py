@@ -175,7 +175,7 @@ _READERS: Final[dict[str, _Reader]] = {
     "h": lambda request: escape(request.remote_ip) or "-",
     "a": lambda request: escape(request.remote_ip) or "-",
     "t": _Clock().read,
-    "r": lambda request: escape(f"{request.method} {request.url} {request.protocol}"),
+    "r": lambda request: escape(f"{request.method} {request.url} {request.protocol}") if request.url else "-",
     "m": lambda request: escape(request.method),
     "H": lambda request: escape(request.protocol),
     "U": lambda request: escape(request.path),

@@ -60,6 +60,10 @@ class AnswerHead(NamedTuple):
     has_length: bool
     has_content: bool
 
+    def complete(self, content: bytes) -> bytes:
+        """Return the whole answer, where it has a length."""
+        return b"%b%d\r\n\r\n%b" % (self.prefix, len(content), content)
+
 
 class AnswerHeads:
     """Makes the heads of a server's answers, and keeps them for the second that their Date tells.
@@ -133,12 +137,6 @@ class AnswerHeads:
             ]
         )
         return lines + "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("latin-1")
-
-    def refusal(self, status: int, reason: str, now: float, with_content: bool = True) -> bytes:
-        """Return the whole answer to a request that is refused."""
-        head = self.get(status, "text/plain", CLOSE, now)
-        content = refusal_content(status, reason)
-        return b"%b%d\r\n\r\n%b" % (head.prefix, len(content), content if with_content else b"")
 
 
 def status_line(code: int, ending: int) -> bytes:

@@ -104,7 +104,18 @@ class ChunkedBody(_Framing):
         limits: What the trailer fields may be.
     """
 
-    __slots__ = ("_content", "_ends", "_limit", "_limits", "_may_end", "_parser", "_size", "_tail", "trailers")
+    __slots__ = (
+        "_barren",
+        "_content",
+        "_ends",
+        "_limit",
+        "_limits",
+        "_may_end",
+        "_parser",
+        "_size",
+        "_tail",
+        "trailers",
+    )
 
     #: The fields behind the last chunk (RFC 9112 §7.1.2).
     trailers: list[tuple[str, str]]
@@ -120,6 +131,7 @@ class ChunkedBody(_Framing):
         self._limit = limit
         self._size = 0  # of the content
         self._tail = b"\n"  # the last bytes that were taken, in which HEAD_END may have begun; behind the head
+        self._barren = 0  # the bytes since the last content
         self._may_end = False  # a line that begins with 0 has come, which may be the last chunk
         trailers, most = self.trailers, limits.header_count
 
@@ -149,6 +161,7 @@ class ChunkedBody(_Framing):
             # chunk or the trailers a body ends as a head does. So it is fed up to each place that looks like it.
             end = self._possible_end(data, at)
             piece = bytes(data[at:end])
+            before = len(self._content)
             try:
                 self._parser.feed_data(piece)
             except HttpParserError as error:
@@ -157,6 +170,7 @@ class ChunkedBody(_Framing):
             at = end
             self._tail = (self._tail + piece[-3:])[-3:]
             self.received += len(piece)
+            self._barren = 0 if len(self._content) > before else self._barren + len(piece)
             self._check()
         if self._content:
             content = bytes(self._content)
@@ -176,6 +190,8 @@ class ChunkedBody(_Framing):
             raise Refused(431, "A trailer field is too large")
         if self.received - size > MAX_FRAMING + FRAMING_PER_BYTE * size:
             raise Refused(400, "The body is too small for its chunks, extensions and trailers")
+        if self._barren > self._limits.headers:  # what llhttp keeps of a field that is not complete
+            raise Refused(400, "The body goes on without content")
 
     def _possible_end(self, data: bytes | bytearray, at: int) -> int:
         """Find the next place where the body may end: an empty line, behind a line that begins with 0."""

@@ -89,7 +89,7 @@ class HTTPConnection(Stream):
     )
 
     # Whoever does not take one answer gets no other, and is watched: see on_high_water().
-    high_water = 0
+    high_water: int | None = 0
 
     #: The request that is being received or served, or None (manual: "current_request").
     current_request: HTTPRequest | None
@@ -246,7 +246,7 @@ class HTTPConnection(Stream):
         rest = data if not at and isinstance(data, bytearray) else bytearray(memoryview(data)[at:])
         meanwhile = self._held  # arrived while a handler polled the engine
         if rest:
-            self._held = rest + (meanwhile or b"")
+            self._held = rest if meanwhile is None else rest + meanwhile
             if self._phase == _WAITING and self.connected:  # by _yields()
                 self.engine.callback(self._go_on)
                 return
@@ -388,7 +388,7 @@ class HTTPConnection(Stream):
         if unsent:
             request._send_error(b"500 Internal Server Error\n", 500)
         else:
-            self.close(flush=False)  # the client has to see that what it has got is not all
+            request._cut_off()
 
     def _chokes(self) -> bool:
         """Whether the client has to take answers first. They are sent in batches; pipelining saves little else."""
@@ -445,8 +445,14 @@ class HTTPConnection(Stream):
         self.server.counters.refused[refused.status] += 1
         if not request.code:
             request.code = refused.status
-            with_content = request.method != "HEAD"
-            self.write(self.answers.refusal(refused.status, refused.reason, self.engine.time, with_content))
+            content = _answer.refusal_content(refused.status, refused.reason)
+            answer = self.answers.get(refused.status, "text/plain", _answer.CLOSE, self.engine.time).complete(content)
+            if request.method == "HEAD":
+                answer = answer.removesuffix(content)
+            else:
+                request.sent_bytes = len(content)
+            self.write(answer)
+        request._ended = self.engine.clock()
         self._account(request)
         self._close_answered()
         self._tell_closed(request)
@@ -604,7 +610,7 @@ class HTTPConnection(Stream):
         soon = self._phase == _WAITING
         self._phase = _TAKEN
         self.idle_timeout = None
-        self.high_water = Stream.high_water or 0
+        self.high_water = Stream.high_water
         if self._taking is not None:
             self._taking.cancel()
             self._taking = None
@@ -640,7 +646,10 @@ class HTTPConnection(Stream):
         request = self.current_request
         if request is not None and request._without_content and self._phase == _WAITING:
             self.close()  # it has got all of its answer
-        elif (self._phase < _SERVING or self._phase == _TAKEN) and not (self._body_paused and self._held):
+            return
+        if request is not None and self._phase != _TAKEN and request.on_end is not None:
+            request.on_end()
+        if (self._phase < _SERVING or self._phase == _TAKEN) and not (self._body_paused and self._held):
             self.close()
 
     def on_idle_timeout(self) -> None:

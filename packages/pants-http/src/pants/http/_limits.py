@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,7 @@ class Limits:
 
     Raises:
         TypeError: One is not a number.
-        ValueError: One is not above 0.
+        ValueError: One is not above 0, or not finite.
 
     Example:
         >>> from pants.http import HTTPServer, Limits
@@ -62,5 +63,5 @@ class Limits:
             kinds = (int,) if field.type == "int" else (int, float)
             if isinstance(value, bool) or not isinstance(value, kinds):
                 raise TypeError(f"Limits.{field.name} is a number of type {field.type}, not {value!r}")
-            if not value > 0:
-                raise ValueError(f"Limits.{field.name} is above 0, not {value!r}")
+            if not 0 < value < math.inf:
+                raise ValueError(f"Limits.{field.name} is a finite number above 0, not {value!r}; for never, take 1e9")

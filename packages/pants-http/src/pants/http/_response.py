@@ -70,6 +70,10 @@ class ResponseWriter:
     on_drain: Callable[[], object] | None = None
     #: Called when the connection closes before the request is finished: the client went away, most likely.
     on_close: Callable[[], object] | None = None
+    #: Called when the client sends nothing more, while it waits for its answer. Mostly it has gone away, which nobody
+    #: can tell for certain before something is sent; if it does not, and nothing is, the connection is closed after
+    #: ``limits.keep_alive_timeout``.
+    on_end: Callable[[], object] | None = None
 
     # Set where they differ only.
     _began: float
@@ -654,8 +658,11 @@ class ResponseWriter:
         """
         code = self.code
         framing = b""
+        ending = None
         if code == 101 or (self.method == "CONNECT" and code < 300):  # RFC 9110 §15.2.2, §9.3.6
             self._stage = _NO_CONTENT
+            ending = self._ending
+            self._ending = _answer.CLOSE  # unless another protocol takes over, see HTTPConnection.take_over()
         elif self.method == "HEAD" or code in _answer.WITHOUT_CONTENT or code == 205:
             self._stage = _NO_CONTENT
             if code == 205:  # RFC 9110 §15.3.6
@@ -673,7 +680,8 @@ class ResponseWriter:
             self._stage = _UNTIL_CLOSE
             self._ending = _answer.CLOSE_1_0
         connection = self.connection
-        head = connection.answers.with_fields(code, self._ending, self._lines, connection.engine.time)
+        ending = self._ending if ending is None else ending
+        head = connection.answers.with_fields(code, ending, self._lines, connection.engine.time)
         if content and self._stage == _LENGTH:
             self._left -= len(content)
             self.sent_bytes = len(content) if connection.connected else 0
@@ -719,7 +727,13 @@ class ResponseWriter:
         """The answer cannot be completed: the client has to see that it is not whole."""
         if self.connection.connected:
             log.error("The answer to %r had %s; the connection is closed", self, what)
-            self.connection.close(flush=False)
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        """Close the connection behind a part of an answer."""
+        # By its length, or without a last chunk, the client sees that it has not got all. Where only the close tells
+        # the end it cannot see that; then it gets nothing rather than a half that looks whole.
+        self.connection.close(flush=self._stage != _UNTIL_CLOSE)
 
     def _conclude(self) -> None:
         """The answer is complete, or as much of it as there will be."""

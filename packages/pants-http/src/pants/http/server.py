@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
@@ -93,6 +94,7 @@ class HTTPServer(Server):
 
     __slots__ = (
         "_cancel_look",
+        "_deadline",
         "_is_secured",
         "_shortage_told",
         "access_log",
@@ -114,6 +116,8 @@ class HTTPServer(Server):
         "sendfile_header",
         "sendfile_prefix",
     )
+
+    ConnectionClass = HTTPConnection
 
     #: What has been done so far.
     counters: Counters
@@ -171,8 +175,8 @@ class HTTPServer(Server):
         self.draining = False
         self._is_secured = False
         self._shortage_told = -1.0
+        self._deadline = math.inf  # of shutdown()
         self._cancel_look: Callable[[], None] | None = None
-        kwargs.setdefault("ConnectionClass", HTTPConnection)
         if proxy_protocol:
             kwargs["proxy_protocol"] = True if trusted_proxies is None else trusted_proxies
         super().__init__(**kwargs)
@@ -237,7 +241,7 @@ class HTTPServer(Server):
         """Close the server gracefully: `on_close` is called when it is done.
 
         No connection is accepted any more. Idle ones are closed, the others when the requests that have arrived are
-        answered. `close` is immediate, and may be called meanwhile.
+        answered. `close` is immediate, and may be called meanwhile. Called again, the earlier end counts.
 
         Args:
             timeout: Seconds until the connections that are left are closed nevertheless; None for never.
@@ -250,30 +254,33 @@ class HTTPServer(Server):
                 raise TypeError(f"timeout is a number of seconds or None, not {timeout!r}")
             if not timeout >= 0:
                 raise ValueError(f"timeout is 0 or more seconds, not {timeout!r}")
-        if self.closed or self.draining:
+        if self.closed:
             return
-        deadline = None if timeout is None else self.engine.time + timeout
+        if timeout is not None:
+            self._deadline = min(self._deadline, self.engine.time + timeout)
+        if self._cancel_look is not None:
+            self._cancel_look()
         self.stop_listening()
         self.draining = True
         self.keep_alive = False
         for connection in list(self.channels.values()):
             if isinstance(connection, HTTPConnection):
                 connection.close_gracefully()
-        self._look(deadline)
+        self._look()
 
-    def _look(self, deadline: float | None) -> None:
+    def _look(self) -> None:
         """Close the server if there is nothing left to wait for."""
         self._cancel_look = None
         if self.closed:
             return
-        overdue = deadline is not None and self.engine.time >= deadline
+        overdue = self.engine.time >= self._deadline
         if overdue:
             for connection in list(self.channels.values()):
                 connection.close(flush=False)
         if overdue or not (self.channels or self.awaits_headers):
             self.close()
         else:
-            self._cancel_look = self.engine.defer(_LOOK_INTERVAL, self._look, deadline)
+            self._cancel_look = self.engine.defer(_LOOK_INTERVAL, self._look)
 
     def close(self) -> None:
         """Close the server at once, and its connections (manual: "Server.close"); see also `shutdown`."""

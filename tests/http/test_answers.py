@@ -247,7 +247,7 @@ def test_answers_of_many_kinds_are_not_all_kept() -> None:
     with site(handler) as web:
         answers = web.ask(get() * 1000)
         assert [answer.headers["Content-Type"] for answer in answers] == [f"text/{n}" for n in range(1, 1001)]
-        assert len(web.server.answers._heads) <= 256
+        assert len(web.server._answer_heads._heads) <= 256
 
 
 def test_the_body_of_a_post_is_there_when_the_handler_is_called() -> None:

@@ -506,10 +506,10 @@ def test_want_of_descriptors_is_told_once_a_second(expect_log: Any) -> None:
     expect_log("No space left")
     with site(hello) as web:
         for _ in range(3):
-            web.server.note_shortage(OSError(28, "No space left on device"))
+            web.server._note_shortage(OSError(28, "No space left on device"))
         assert len(expect_log.lines) == 1
         web.engine.advance(1)
-        web.server.note_shortage(OSError(28, "No space left on device"))
+        web.server._note_shortage(OSError(28, "No space left on device"))
         assert len(expect_log.lines) == 2
 
 

@@ -39,6 +39,37 @@ class StartTLS:
     """What is behind it in a queue is sent once the TLS handshake is over."""
 
 
+class SharedFile:
+    """A file descriptor of which several slices are sent: duplicated once, and closed with the last of them.
+
+    Args:
+        descriptor: The descriptor to duplicate.
+
+    Raises:
+        OSError: There are no descriptors left.
+    """
+
+    __slots__ = ("_descriptor", "_users")
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = os.dup(descriptor)
+        self._users = 1  # whoever has made it
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def retain(self) -> None:
+        """There is one more user of it."""
+        self._users += 1
+
+    def release(self) -> None:
+        """One user has done with it."""
+        self._users -= 1
+        if not self._users:
+            os.close(self._descriptor)
+
+
 class FileSlice:
     """A part of a file: of a descriptor of our own (a duplicate), or of a file object that has none.
 
@@ -53,7 +84,7 @@ class FileSlice:
             file object is closed.
     """
 
-    __slots__ = ("_fd", "_file", "_seekable", "offset", "size")
+    __slots__ = ("_fd", "_file", "_seekable", "_shared", "offset", "size")
 
     def __init__(self, sfile: Any, nbytes: int, offset: int) -> None:
         for name, value in (("nbytes", nbytes), ("offset", offset)):
@@ -62,6 +93,7 @@ class FileSlice:
             if value < 0:
                 raise ValueError(f"{name} is 0 or more, not {value}")
         self._fd = -1
+        self._shared: SharedFile | None = None
         self._file: Any = None
         self._seekable = False
         if isinstance(sfile, io.TextIOBase) or hasattr(sfile, "encoding"):
@@ -85,7 +117,11 @@ class FileSlice:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{sfile!r} is not a regular file; read from it and use write()")
-        self._fd = os.dup(fd)
+        if isinstance(sfile, SharedFile):
+            sfile.retain()
+            self._shared, self._fd = sfile, fd
+        else:
+            self._fd = os.dup(fd)
         return status.st_size
 
     def _open_object(self, sfile: Any, nbytes: int, offset: int) -> int:
@@ -154,9 +190,12 @@ class FileSlice:
     def close(self) -> None:
         """Give the descriptor back."""
         self._file = None
-        if self._fd >= 0:
+        if self._shared is not None:
+            self._shared.release()
+            self._shared = None
+        elif self._fd >= 0:
             os.close(self._fd)
-            self._fd = -1
+        self._fd = -1
 
 
 Item = bytes | memoryview | FileSlice | StartTLS

@@ -191,7 +191,11 @@ def checked_fields(headers: Fields) -> list[tuple[str, str]]:
     else:
         pairs = headers.items() if isinstance(headers, Mapping) else headers
     fields = []
-    for name, values in pairs:
+    for pair in _each(pairs):
+        try:
+            name, values = pair
+        except (TypeError, ValueError):
+            raise TypeError(f"headers are a dict, or pairs of a name and a value, not {pair!r}") from None
         if not isinstance(name, str):
             raise TypeError(f"the name of a header is a str, not {name!r}")
         if not _TOKEN.fullmatch(name):
@@ -202,6 +206,13 @@ def checked_fields(headers: Fields) -> list[tuple[str, str]]:
             check_value(f"the header {name}", value)
             fields.append((name, value))
     return fields
+
+
+def _each(pairs: Any) -> Iterable[Any]:
+    try:
+        return list(pairs)
+    except TypeError:
+        raise TypeError(f"headers are a dict, or pairs of a name and a value, not {pairs!r}") from None
 
 
 def own_fields_refused(headers: Fields) -> list[tuple[str, str]]:

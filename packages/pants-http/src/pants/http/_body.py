@@ -114,6 +114,7 @@ class ChunkedBody(_Framing):
         "_parser",
         "_size",
         "_tail",
+        "_trailers_seen",
         "trailers",
     )
 
@@ -131,6 +132,7 @@ class ChunkedBody(_Framing):
         self._limit = limit
         self._size = 0  # of the content
         self._tail = b"\n"  # the last bytes that were taken, in which HEAD_END may have begun; behind the head
+        self._trailers_seen = 0
         self._barren = 0  # the bytes since the last content
         self._may_end = False  # a line that begins with 0 has come, which may be the last chunk
         trailers, most = self.trailers, limits.header_count
@@ -184,14 +186,21 @@ class ChunkedBody(_Framing):
         size = self._size + len(self._content)
         if size > self._limit:
             raise Refused(413, "The body is too large")
-        if len(self.trailers) > self._limits.header_count:
-            raise Refused(431, "There are too many trailer fields")
-        if any(len(name) + len(value) + 2 > self._limits.header for name, value in self.trailers):
-            raise Refused(431, "A trailer field is too large")
+        if len(self.trailers) != self._trailers_seen:
+            self._check_trailers()
         if self.received - size > MAX_FRAMING + FRAMING_PER_BYTE * size:
             raise Refused(400, "The body is too small for its chunks, extensions and trailers")
         if self._barren > self._limits.headers:  # what llhttp keeps of a field that is not complete
             raise Refused(400, "The body goes on without content")
+
+    def _check_trailers(self) -> None:
+        self._trailers_seen = len(self.trailers)
+        if len(self.trailers) > self._limits.header_count:
+            raise Refused(431, "There are too many trailer fields")
+        if sum(len(name) + len(value) + 4 for name, value in self.trailers) > self._limits.headers:
+            raise Refused(431, "The trailer section is too large")
+        if any(len(name) + len(value) + 2 > self._limits.header for name, value in self.trailers):
+            raise Refused(431, "A trailer field is too large")
 
     def _possible_end(self, data: bytes | bytearray, at: int) -> int:
         """Find the next place where the body may end: an empty line, behind a line that begins with 0."""

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 from pants import Stream
 from pants.http import _answer
 from pants.http._body import BodyStore, ChunkedBody, LengthBody
-from pants.http._forms import MultipartForm, boundary_of
+from pants.http._forms import boundary_of
 from pants.http._head import HEAD_END, MOST_KEPT, Head, check_beginning, match_repeated, parse
 from pants.http._limits import Limits
+from pants.http._receiving import FormSink, SlowReaderWatch
 from pants.http._refused import Refused
 from pants.http._request import HTTPRequest
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 # How a client is probed that waits for its answer: seconds until the first probe and between two, and their number.
 _PROBES: Final = [
     (getattr(socket, name), value)
-    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPALIVE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
     if hasattr(socket, name)
 ]
 
@@ -84,7 +85,7 @@ class HTTPConnection(Stream):
         "_phase",
         "_tally",
         "_taking",
-        "answers",
+        "_answer_heads",
         "current_request",
     )
 
@@ -101,9 +102,9 @@ class HTTPConnection(Stream):
         if not isinstance(getattr(server, "limits", None), Limits):
             raise TypeError(f"an HTTPConnection belongs to an HTTPServer, not {server!r}")
         self.current_request = None
-        self.answers = server.answers  # type: ignore[union-attr]
+        self._answer_heads = server._answer_heads  # type: ignore[union-attr]
         self._tally = server.counters.answers  # type: ignore[union-attr]
-        self._parse_quickly = server.parse_quickly  # type: ignore[union-attr]
+        self._parse_quickly = server._parse_quickly  # type: ignore[union-attr]
         self._fields = b""  # those of the last ordinary request, and the protocol before them
         self._phase = _IDLE
         self._held: bytearray | None = None  # what arrived and was not looked at yet, or is a part of a head
@@ -114,7 +115,7 @@ class HTTPConnection(Stream):
         self._incomplete_since: float | None = None  # the engine's time when that began of which the rest is to arrive
         self._cancel_slow: Callable[[], None] | None = None
         self._choked = False  # the client does not take the answers, so nothing is read until it does
-        self._taking: _Taking | None = None
+        self._taking: SlowReaderWatch | None = None
         self._peer_ended = False
         super().__init__(*args, **kwargs)
 
@@ -157,7 +158,7 @@ class HTTPConnection(Stream):
         if (
             fields
             and data.endswith(fields)
-            and len(data) <= server.safe_size
+            and len(data) <= server._safe_size
             and (match := match_repeated(data, 0, len(data) - len(fields)))
         ):
             method, url = match[1].decode(), match[2].decode()
@@ -169,8 +170,8 @@ class HTTPConnection(Stream):
             return None
         request = HTTPRequest(self, method, url, "HTTP/1.1", None, "https" if self.secure else "http")
         request._head = data
-        if server.forwarded_rules is not None:
-            request._apply_forwarded(server.forwarded_rules)
+        if server._forwarded_rules is not None:
+            request._apply_forwarded(server._forwarded_rules)
         if not server.keep_alive:
             request._ending = _answer.CLOSE
         return request
@@ -207,15 +208,15 @@ class HTTPConnection(Stream):
                     break
                 if self._body is None and (served == _BATCH or owed >= _MAX_OWED):
                     served = owed = 0
-                    if self._chokes() or self._yields():
+                    if self._chokes() or self._give_way():
                         break
         except Refused as refused:
             self._refuse(refused, data.startswith(b"HEAD ", at))
         else:
             self._keep_rest(data, at)
 
-    def _yields(self) -> bool:
-        """Whether it is the turn of other connections."""
+    def _give_way(self) -> bool:
+        """Let other connections have their turn if it is time; tell whether it is."""
         if self.engine.clock() - self.engine.time <= _MOST_TIME:
             return False
         self._phase = _WAITING
@@ -247,7 +248,7 @@ class HTTPConnection(Stream):
         meanwhile = self._held  # arrived while a handler polled the engine
         if rest:
             self._held = rest if meanwhile is None else rest + meanwhile
-            if self._phase == _WAITING and self.connected:  # by _yields()
+            if self._phase == _WAITING and self.connected:  # by _give_way()
                 self.engine.callback(self._go_on)
                 return
         self._settle(partial=meanwhile is None and (bool(rest) or self._body is not None))
@@ -264,8 +265,8 @@ class HTTPConnection(Stream):
         scheme = "https" if self.secure else "http"
         request = HTTPRequest(self, head.method, head.target, head.protocol, None, scheme)
         request._head = raw
-        if server.forwarded_rules is not None:
-            request._apply_forwarded(server.forwarded_rules)
+        if server._forwarded_rules is not None:
+            request._apply_forwarded(server._forwarded_rules)
         keeps = head.keep_alive and server.keep_alive
         if head.protocol == "HTTP/1.1":
             request._ending = _answer.KEEP if keeps else _answer.CLOSE
@@ -325,7 +326,7 @@ class HTTPConnection(Stream):
         boundary = boundary_of(request.headers.get("Content-Type", ""))
         if boundary is None:
             return store.add
-        return _FormSink(request, store, boundary, self.server.limits).add
+        return FormSink(request, store, boundary, self.server.limits).add
 
     def _feed_body(self, body: LengthBody | ChunkedBody, data: bytes | bytearray, at: int) -> int:
         """Receive more of the body of the current request; and serve that when the body is complete."""
@@ -335,7 +336,7 @@ class HTTPConnection(Stream):
             if body.done and self.current_request is not None and self.current_request._store is not None:
                 self.current_request._store.flush()
         except OSError as error:
-            server.note_shortage(error)
+            server._note_shortage(error)
             raise Refused(503, "The body cannot be kept at the moment") from None
         if body.done and self._body is body and self.connected:
             self._body = self._incomplete_since = None
@@ -446,7 +447,9 @@ class HTTPConnection(Stream):
         if not request.code:
             request.code = refused.status
             content = _answer.refusal_content(refused.status, refused.reason)
-            answer = self.answers.get(refused.status, "text/plain", _answer.CLOSE, self.engine.time).complete(content)
+            answer = self._answer_heads.get(refused.status, "text/plain", _answer.CLOSE, self.engine.time).complete(
+                content
+            )
             if request.method == "HEAD":
                 answer = answer.removesuffix(content)
             else:
@@ -459,14 +462,14 @@ class HTTPConnection(Stream):
 
     # --- A body that is received, and the program -----------------------------------------------------------------
 
-    def pause_body(self) -> None:
-        """Receive no more of the body of the current request, until `resume_body`."""
+    def _pause_body(self) -> None:
+        """Receive no more of the body of the current request, until `_resume_body`."""
         if self._body is not None and not self._body_paused:
             self._body_paused = True
             self.pause_reading()
 
-    def resume_body(self) -> None:
-        """Undo `pause_body`."""
+    def _resume_body(self) -> None:
+        """Undo `_pause_body`."""
         if self._body_paused:
             self._body_paused = False
             if self._incomplete_since is not None:
@@ -540,7 +543,8 @@ class HTTPConnection(Stream):
         """Close once the answer has been sent, and watch that it is taken."""
         self.close_timeout = self.server.limits.write_timeout
         self.close()
-        self._watch_taking()
+        if not self.closed:
+            self._watch_taking()
 
     def _go_on_soon(self) -> None:
         """Serve what was held back, from the loop."""
@@ -586,9 +590,9 @@ class HTTPConnection(Stream):
 
     def _watch_taking(self) -> None:
         if self._taking is None:
-            self._taking = _Taking(self, self.server.limits)
+            self._taking = SlowReaderWatch(self, self.server.limits)
 
-    def note_written(self, count: int) -> None:
+    def _note_written(self, count: int) -> None:
         """Tell, while the client is watched, that ``count`` bytes more are to be taken by it."""
         if self._taking is not None:
             self._taking.offered += count
@@ -633,7 +637,7 @@ class HTTPConnection(Stream):
 
     # --- Ends ---------------------------------------------------------------------------------------------------
 
-    def close_gracefully(self) -> None:
+    def _close_gracefully(self) -> None:
         """Close the connection as soon as it owes no answer."""
         if self._phase == _IDLE:
             self.close()
@@ -644,8 +648,8 @@ class HTTPConnection(Stream):
         """Closes the connection, once the requests that have arrived are answered."""
         self._peer_ended = True
         request = self.current_request
-        if request is not None and request._without_content and self._phase == _WAITING:
-            self.close()  # it has got all of its answer
+        if request is not None and request._without_content and self._phase == _WAITING and self._held is None:
+            self.close()  # it has got all that it is owed
             return
         if request is not None and self._phase != _TAKEN and request.on_end is not None:
             request.on_end()
@@ -720,68 +724,6 @@ class HTTPConnection(Stream):
                 request.on_close()
             except Exception:
                 log.exception("on_close of %r failed", request)
-
-
-class _FormSink:
-    """Takes a multipart body apart as it arrives, once it is too long to be kept in memory.
-
-    Its parts go to files then, and the body itself is not kept.
-
-    Args:
-        request: The request whose body it is.
-        store: Where it is kept until then.
-        boundary: What stands between its parts.
-        limits: How long a body may be that is kept, and what a form may be.
-    """
-
-    def __init__(self, request: HTTPRequest, store: BodyStore, boundary: bytes, limits: Limits) -> None:
-        self._request = request
-        self._store = store
-        self._boundary = boundary
-        self._limits = limits
-
-    def add(self, data: bytes) -> None:
-        """Take another piece."""
-        request, store = self._request, self._store
-        if request._form is not None:
-            request._form.feed(data)
-        elif store.size + len(data) <= self._limits.spool_size:
-            store.add(data)
-        else:
-            form = MultipartForm(self._boundary, self._limits)
-            request._form, request._store, request._taken_apart = form, None, True
-            for piece in store.take_pieces():
-                form.feed(bytes(piece))
-            form.feed(data)
-
-
-class _Taking:
-    """Watches whether a client takes what it is sent.
-
-    Args:
-        connection: The connection to close where it does not.
-        limits: How long it may take.
-    """
-
-    __slots__ = ("_connection", "_least", "_seconds", "cancel", "offered")
-
-    def __init__(self, connection: HTTPConnection, limits: Limits) -> None:
-        self._connection = connection
-        self._seconds = limits.write_timeout
-        self._least = limits.write_timeout * limits.write_rate
-        #: The bytes that are to be taken, from now on or since it was last looked.
-        self.offered = connection.queued_bytes
-        self.cancel = connection.engine.defer(self._seconds, self._check)
-
-    def _check(self) -> None:
-        connection = self._connection
-        queued = connection.queued_bytes
-        if self.offered - queued >= self._least:
-            self.offered = queued
-            self.cancel = connection.engine.defer(self._seconds, self._check)
-        else:
-            connection.server.counters.slow_readers += 1
-            connection.close(flush=False)
 
 
 def _drop(_data: bytes) -> None:

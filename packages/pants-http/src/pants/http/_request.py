@@ -352,8 +352,6 @@ class HTTPRequest(ResponseWriter):
             self._store.close()
         if self._form is not None:
             self._form.close()
-        if self._segments is not None:
-            self._segments.close()
 
     # --- While the body arrives -----------------------------------------------------------------------------------
 
@@ -364,12 +362,12 @@ class HTTPRequest(ResponseWriter):
         not run during the pause.
         """
         if self.connection.current_request is self:
-            self.connection.pause_body()
+            self.connection._pause_body()
 
     def resume_body(self) -> None:
         """Undo `pause_body`."""
         if self.connection.current_request is self:
-            self.connection.resume_body()
+            self.connection._resume_body()
 
     def _pass_on(self, data: bytes) -> None:
         """Give the program a piece of the body."""

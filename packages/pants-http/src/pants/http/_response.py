@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Iterable
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any, Final
 
-from pants.http import _answer, _files
+from pants.http import _answer
 from pants.http._compression import Compression, Encoder, encoded_fields, may_compress
 from pants.http._cookies import SecureCookies, cookie_lines
 from pants.http._refused import Refused
+from pants.http._send_file import FRAMING_FIELDS, send_file
 from pants.http.utils import HTTPHeaders
 
 if TYPE_CHECKING:
@@ -37,15 +37,8 @@ _NO_CONTENT: Final = 5  # none follows, whatever is passed to send()
 _LARGE: Final = 65536
 # Seconds between two calls of on_drain where nothing is sent, as to HEAD.
 _DRAIN_PACE: Final = 0.001
-# What is sent of a file is read at once if it is no longer.
-_SMALL_FILE: Final = 65536
-# Whether a head has a field that decides what is sent of a file. Others need not be looked at then.
-_has_conditions: Final = re.compile(rb"\n(?i:if-|range[ \t]*:)").search
-_NO_HEADERS: Final = HTTPHeaders()
 # Those of a Content-Length.
 _MOST_DIGITS: Final = 18
-# Fields that send_file() leaves to nobody.
-_FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding"})
 
 
 class ResponseWriter:
@@ -88,7 +81,6 @@ class ResponseWriter:
     _cookies_out: SimpleCookie | None = None
     _left: int = 0  # of the declared length; below 0 where none was, and the content is compressed
     _encoder: Encoder | None = None
-    _segments: _Segments | None = None
     _holds_files: bool = False
     _drain_due: Callable[[], None] | None = None
     _charset: str | None = None
@@ -156,7 +148,7 @@ class ResponseWriter:
         self.cookies_out[name] = cookie[name]
 
     def _secure_cookies(self, method: str) -> SecureCookies:
-        signer: SecureCookies | None = self.connection.server.secure_cookies
+        signer: SecureCookies | None = self.connection.server._cookie_signer
         if signer is None:
             raise RuntimeError(f"{method}() needs the cookie_secret of the HTTPServer, and it was given none")
         return signer
@@ -191,7 +183,7 @@ class ResponseWriter:
         if self._finished or self._stage:
             raise self._too_late("send_response")
         connection = self.connection
-        head = connection.answers.get(code, content_type, self._ending, connection.engine.time)
+        head = connection._answer_heads.get(code, content_type, self._ending, connection.engine.time)
         if content.__class__ is str:
             content = content.encode(head.charset)
         elif content.__class__ is not bytes:
@@ -214,7 +206,7 @@ class ResponseWriter:
         self._finished = True
         if connection.current_request is self:
             if connection._taking is not None:
-                connection.note_written(len(answer))
+                connection._note_written(len(answer))
             connection.finish()
 
     def _send_with_fields(self, content: bytes, code: int, content_type: str, headers: _answer.Fields) -> None:
@@ -242,13 +234,24 @@ class ResponseWriter:
         self._begin_whole(code, fields, length, content)
         self._conclude()
 
-    def _begin_whole(self, code: int, fields: list[tuple[str, str]], length: int | None, content: bytes = b"") -> None:
-        """Send the head of an answer whose length is known, and its content if that is known too."""
+    def _begin_whole(self, code: int, fields: list[tuple[str, str]], length: int | None, content: bytes = b"") -> bool:
+        """Send the head of an answer whose length is known, and its content if that is known too.
+
+        Returns:
+            Whether content belongs to it.
+        """
         cookies = cookie_lines(self._cookies_out) if self._cookies_out else b""
         self.code = code
         self._lines = fields
         self._cookie_lines = cookies
         self._write_head(length, content)
+        return self._stage == _LENGTH
+
+    def _count_whole(self) -> None:
+        """All of the declared content has been passed to the connection."""
+        self.sent_bytes = self._left
+        self.connection._note_written(self._left)
+        self._left = 0
 
     @property
     def _compression(self) -> Compression:
@@ -339,93 +342,7 @@ class ResponseWriter:
         """
         if self._finished or self._stage:
             raise self._too_late("send_file")
-        extra = _answer.checked_fields(headers) if headers else []
-        for name, _ in extra:
-            if name.lower() in _FRAMING:
-                raise ValueError(f"the header {name} is set by send_file() itself")
-        server = self.connection.server
-        try:
-            path = _files.resolve(path, server.file_root)
-            content_type = _files.guess_type(path) if guess_mime else None
-            if server.sendfile_header is not None:
-                self._send_file_name(path, filename, content_type, extra)
-                return
-            if any(name.lower() == "content-encoding" for name, _ in extra):
-                precompressed = False
-            descriptor, status, coding = self._open_variant(path, precompressed)
-        except Refused as refused:
-            self._send_refusal(refused)
-            return
-        except OSError as error:
-            self._send_shortage(error)
-            return
-        try:
-            plan = _files.plan(
-                self.method,
-                self.headers if self._headers is not None or _has_conditions(self._head) else _NO_HEADERS,
-                status,
-                content_type=content_type,
-                filename=filename,
-                extra=extra,
-                coding=coding,
-                varies=precompressed,
-            )
-            if plan.segments and plan.length is not None and plan.length > _SMALL_FILE:
-                os.close(os.dup(descriptor))  # write_file() needs another, and then it would be too late
-            self._send_planned(plan, descriptor)
-        except OSError as error:
-            if self.code:
-                raise
-            self._send_shortage(error)
-        finally:
-            os.close(descriptor)
-
-    def _send_shortage(self, error: OSError) -> None:
-        """Answer where a file could not be used, which is for want of descriptors, most likely."""
-        self.connection.server.note_shortage(error)
-        self.send_response("503 Service Unavailable\n", 503, headers={"Retry-After": "1"})
-
-    def _open_variant(self, path: str, precompressed: bool) -> tuple[int, os.stat_result, str | None]:
-        """Open a file, or a neighbour that holds it in compressed form; tell which."""
-        if precompressed:
-            variant, coding = _files.pick_variant(path, self.headers.get("Accept-Encoding"))
-            if coding is not None:
-                try:
-                    return *_files.open_file(variant), coding
-                except Refused:
-                    pass  # it was removed this very moment, or may not be read
-        return *_files.open_file(path), None
-
-    def _send_file_name(
-        self, path: str, filename: str | None, content_type: str | None, extra: list[tuple[str, str]]
-    ) -> None:
-        """Have the proxy send a file (manual: "Using HTTPServer Behind a Proxy")."""
-        server = self.connection.server
-        target = _files.sendfile_target(path, server.file_root, server.sendfile_prefix)
-        fields = [(str(server.sendfile_header), target)]
-        names = {name.lower() for name, _ in extra}
-        if content_type is not None and "content-type" not in names:
-            fields.insert(0, ("Content-Type", content_type))
-        if filename is not None and "content-disposition" not in names:
-            fields.append(("Content-Disposition", _files.disposition(filename)))
-        self._send_whole(200, fields + extra, b"")
-
-    def _send_planned(self, plan: _files.Plan, descriptor: int) -> None:
-        """Send what was decided about a file."""
-        segments = plan.segments
-        if plan.length is not None and plan.length <= _SMALL_FILE:
-            # Read and sent together with the head, which takes the kernel less than to send from the file.
-            content = b"".join([s if isinstance(s, bytes) else os.pread(descriptor, s[1], s[0]) for s in segments])
-            self._send_whole(plan.code, plan.fields, content, plan.length)
-            return
-        self._begin_whole(plan.code, plan.fields, plan.length)
-        if self._stage == _LENGTH and self.connection.connected:
-            self._segments = _Segments(self, segments, descriptor)
-            self._holds_files = True
-            self._segments.send_next()
-        else:
-            self._left = 0
-            self._conclude()
+        send_file(self, path, filename, guess_mime, headers or (), precompressed=precompressed)
 
     # --- Piece by piece -----------------------------------------------------------------------------------------
 
@@ -591,7 +508,7 @@ class ResponseWriter:
         seen = {name.lower() for name, _ in self._lines} if self._stage == _HEAD else set()
         for name, value in fields:
             lower = name.lower()
-            if lower in _FRAMING and self._stage == _HEAD and self.code < 200 and self.code != 101:
+            if lower in FRAMING_FIELDS and self._stage == _HEAD and self.code < 200 and self.code != 101:
                 raise ValueError(f"an interim answer has no {name}")
             if lower == "transfer-encoding":
                 raise ValueError("Transfer-Encoding is set by the server: content without a length goes in chunks")
@@ -681,7 +598,7 @@ class ResponseWriter:
             self._ending = _answer.CLOSE_1_0
         connection = self.connection
         ending = self._ending if ending is None else ending
-        head = connection.answers.with_fields(code, ending, self._lines, connection.engine.time)
+        head = connection._answer_heads.with_fields(code, ending, self._lines, connection.engine.time)
         if content and self._stage == _LENGTH:
             self._left -= len(content)
             self.sent_bytes = len(content) if connection.connected else 0
@@ -695,7 +612,7 @@ class ResponseWriter:
         connection = self.connection
         if connection.connected:
             connection.write(data)
-            connection.note_written(len(data))
+            connection._note_written(len(data))
 
     def _write_content(self, data: bytes) -> None:
         """Write content, in its framing."""
@@ -717,11 +634,6 @@ class ResponseWriter:
             self._write(b"%x\r\n" % size)
             self._write(data)
             self._write(b"\r\n")
-
-    def _count_sent(self, size: int) -> None:
-        self._left -= size
-        self.sent_bytes += size
-        self.connection.note_written(size)
 
     def _break_off(self, what: str) -> None:
         """The answer cannot be completed: the client has to see that it is not whole."""
@@ -753,66 +665,6 @@ class ResponseWriter:
         if self.connection.current_request is self:
             self.connection.close()
             self.connection.finish()
-
-
-class _Segments:
-    """Sends parts of a file, one after the other was taken: each takes a descriptor while it is queued.
-
-    Args:
-        request: The request to answer.
-        segments: Bytes, and slices of the file as offset and length.
-        descriptor: The file; it is duplicated.
-
-    Raises:
-        OSError: There are no descriptors left.
-    """
-
-    def __init__(self, request: ResponseWriter, segments: list[bytes | tuple[int, int]], descriptor: int) -> None:
-        self._request = request
-        self._segments = segments[::-1]
-        self._descriptor = os.dup(descriptor) if len(segments) > 1 else descriptor
-        self._owned = len(segments) > 1
-
-    def send_next(self) -> None:
-        """Send the next part, and conclude the answer behind the last."""
-        request = self._request
-        connection = request.connection
-        while self._segments:
-            segment = self._segments.pop()
-            if isinstance(segment, bytes):
-                request._count_sent(len(segment))
-                connection.write(segment)
-                continue
-            request._count_sent(segment[1])
-            try:
-                connection.write_file(_Descriptor(self._descriptor), segment[1], segment[0])
-            except OSError as error:
-                connection.server.note_shortage(error)
-                connection.close(flush=False)
-                return
-            if self._segments:
-                request.on_drain = self.send_next
-                return
-        self.close()
-        request._conclude()
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        self._segments.clear()
-        if self._owned:
-            self._owned = False
-            os.close(self._descriptor)
-
-
-class _Descriptor:
-    """A file descriptor, as a file object for `pants.Stream.write_file`, which duplicates it."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def fileno(self) -> int:
-        """The descriptor."""
-        return self._number
 
 
 def _as_bytes(content: Any, charset: str) -> bytes:

@@ -38,7 +38,13 @@ class Spool:
         self.size += len(data)
 
     def read(self, start: int, size: int) -> bytes:
-        """Return what is kept, from ``start`` on."""
+        """Return what is kept, from ``start`` on.
+
+        Raises:
+            RuntimeError: It was on disk, and has been removed.
+        """
+        if self._file.closed:
+            raise RuntimeError("it lay on disk, and was removed when its request was finished; read it before")
         with self._lock:
             self._file.seek(start)
             data = self._file.read(size)
@@ -51,13 +57,14 @@ class Spool:
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
+        """Whether it lay on disk, and was closed."""
         return self._file.closed
 
     def close(self) -> None:
-        """Forget all of it."""
-        with contextlib.suppress(OSError):  # what was not flushed is of no use any more
-            self._file.close()
+        """Remove what is on disk; what is in memory stays."""
+        if not isinstance(self._file, io.BytesIO):
+            with contextlib.suppress(OSError):  # what was not flushed is of no use any more
+                self._file.close()
 
 
 class Window(io.RawIOBase):

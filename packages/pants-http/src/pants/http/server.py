@@ -98,22 +98,22 @@ class HTTPServer(Server):
         "_is_secured",
         "_shortage_told",
         "access_log",
-        "answers",
+        "_answer_heads",
         "compression",
         "counters",
         "draining",
         "file_root",
-        "forwarded_rules",
+        "_forwarded_rules",
         "head_handler",
         "keep_alive",
         "limits",
         "max_request",
-        "parse_quickly",
+        "_parse_quickly",
         "refused_methods",
         "request_handler",
-        "safe_size",
-        "secure_cookies",
-        "sendfile_header",
+        "_safe_size",
+        "_cookie_signer",
+        "_sendfile_header",
         "sendfile_prefix",
     )
 
@@ -159,18 +159,18 @@ class HTTPServer(Server):
         self.limits = limits or Limits()
         self.refused_methods = frozenset(refused_methods)
         # A head no longer than this is not too long.
-        self.safe_size = min(self.limits.request_line, self.limits.headers)
+        self._safe_size = min(self.limits.request_line, self.limits.headers)
         if self.refused_methods & {"GET", "HEAD"}:
-            self.safe_size = 0  # nothing is taken unseen
-        self.secure_cookies = None if cookie_secret is None else SecureCookies(cookie_secret)
+            self._safe_size = 0  # nothing is taken unseen
+        self._cookie_signer = None if cookie_secret is None else SecureCookies(cookie_secret)
         trusted_proxies = None if trusted_proxies is None else list(trusted_proxies)
-        self.forwarded_rules = ForwardedRules(xheaders, trusted_proxies) if xheaders else None
+        self._forwarded_rules = ForwardedRules(xheaders, trusted_proxies) if xheaders else None
         self._set_sendfile(sendfile, sendfile_prefix, file_root)
         self.access_log = AccessLog(access_log) if isinstance(access_log, str) else access_log
         self.compression = Compression() if compression is True else compression or None
-        self.answers = _answer.AnswerHeads(server_name)
+        self._answer_heads = _answer.AnswerHeads(server_name)
         self.counters = Counters()
-        self.parse_quickly = QuickParser(self.limits, self.refused_methods).parse
+        self._parse_quickly = QuickParser(self.limits, self.refused_methods).parse
         keep_freed_memory()
         self.draining = False
         self._is_secured = False
@@ -189,7 +189,7 @@ class HTTPServer(Server):
             _answer.own_fields_refused({name: prefix or ""})
         elif prefix is not None and not isinstance(prefix, str):
             raise TypeError(f"sendfile_prefix is a str, not {prefix!r}")
-        self.sendfile_header = name
+        self._sendfile_header = name
         self.sendfile_prefix = prefix
         self.file_root = None if file_root is None else os.path.abspath(file_root)
 
@@ -230,7 +230,7 @@ class HTTPServer(Server):
             address = 443 if self._is_secured else 80
         return super().listen(address, backlog, slave)
 
-    def note_shortage(self, error: OSError) -> None:
+    def _note_shortage(self, error: OSError) -> None:
         """Log that a file could not be opened or written, for there are no descriptors or no space: once a second."""
         now = self.engine.time
         if now >= self._shortage_told + 1:
@@ -265,7 +265,7 @@ class HTTPServer(Server):
         self.keep_alive = False
         for connection in list(self.channels.values()):
             if isinstance(connection, HTTPConnection):
-                connection.close_gracefully()
+                connection._close_gracefully()
         self._look()
 
     def _look(self) -> None:
@@ -297,7 +297,7 @@ def _check_handlers(request_handler: object, head_handler: object) -> None:
         raise TypeError(f"head_handler is a callable, not {head_handler!r}")
 
 
-def _check_limits(max_request: object, limits: object, refused_methods: object) -> None:
+def _check_limits(max_request: object, limits: object, refused_methods: Collection[str]) -> None:
     if isinstance(max_request, bool) or not isinstance(max_request, int):
         raise TypeError(f"max_request is a number of bytes, not {max_request!r}")
     if max_request < 0:
@@ -306,6 +306,9 @@ def _check_limits(max_request: object, limits: object, refused_methods: object) 
         raise TypeError(f"limits is a pants.http.Limits, not {limits!r}")
     if isinstance(refused_methods, str):
         raise TypeError(f"refused_methods is a set of methods, not the str {refused_methods!r}")
+    for method in refused_methods:
+        if not isinstance(method, str) or method != method.upper():
+            raise ValueError(f"methods are written in capitals (RFC 9110 §9.1), unlike {method!r}")
 
 
 def _check_proxies(xheaders: object, trusted_proxies: object, proxy_protocol: object) -> None:

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from email.utils import formatdate
+from encodings.aliases import aliases
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -35,6 +36,8 @@ WITHOUT_CONTENT: Final = frozenset({204, 304})
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
+# The names of charsets that are looked up. Python remembers each name that it was ever asked for, known or not.
+KNOWN_CHARSETS: Final = frozenset({*aliases, *aliases.values(), "koi8_u", "cp874", "utf_8_sig"})
 # What send_response() sets by itself.
 _OWN_FIELDS: Final = frozenset({"connection", "content-length", "content-type", "date", "server", "transfer-encoding"})
 
@@ -136,7 +139,13 @@ class AnswerHeads:
                 b"" if "connection" in names else _CONNECTION[ending],
             ]
         )
-        return lines + "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("latin-1")
+        return lines + encoded(fields)
+
+
+def encoded(fields: list[tuple[str, str]]) -> bytes:
+    """Return header fields, which have been checked, as they are sent."""
+    # Not f-strings: a subclass of str could format itself as something else than what was checked.
+    return "".join([part for name, value in fields for part in (name, ": ", value, "\r\n")]).encode("latin-1")
 
 
 def status_line(code: int, ending: int) -> bytes:
@@ -173,6 +182,8 @@ def find_charset(content_type: str) -> str:
     if match is None:
         return "utf-8"
     try:
+        if match[1].lower().replace("-", "_") not in KNOWN_CHARSETS:
+            raise LookupError
         "".encode(match[1])  # not codecs.lookup(), which knows of base64 too
         return codecs.lookup(match[1]).name
     except (LookupError, ValueError):

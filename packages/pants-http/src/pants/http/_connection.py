@@ -50,6 +50,9 @@ _MAX_DROPPED: Final = 65536
 _RECEIVE_SIZE: Final = 65536
 _LONG_BODY: Final = 262144
 
+# What is logged, at most, of a request that was not understood, in bytes.
+_MOST_LOGGED: Final = 256
+
 # Values of HTTPConnection._phase.
 _IDLE: Final = 0  # nothing of the next request has arrived
 _PARTIAL: Final = 1  # a part of it has
@@ -211,7 +214,7 @@ class HTTPConnection(Stream):
                     if self._chokes() or self._give_way():
                         break
         except Refused as refused:
-            self._refuse(refused, data.startswith(b"HEAD ", at))
+            self._refuse(refused, bytes(data[at : at + _MOST_LOGGED]))
         else:
             self._keep_rest(data, at)
 
@@ -248,9 +251,14 @@ class HTTPConnection(Stream):
         meanwhile = self._held  # arrived while a handler polled the engine
         if rest:
             self._held = rest if meanwhile is None else rest + meanwhile
-            if self._phase == _WAITING and self.connected:  # by _give_way()
-                self.engine.callback(self._go_on)
-                return
+        if self.connected:
+            if self._held is not None and len(self._held) > _MAX_HELD:
+                self.pause_reading()
+            else:
+                self._read_on()
+        if rest and self._phase == _WAITING and self.connected:  # by _give_way()
+            self.engine.callback(self._go_on)
+            return
         self._settle(partial=meanwhile is None and (bool(rest) or self._body is not None))
 
     def _begin_request(self, head: Head, raw: bytes, last: bool) -> None:
@@ -342,9 +350,7 @@ class HTTPConnection(Stream):
             self._body = self._incomplete_since = None
             self.receive_size = _RECEIVE_SIZE
             self._forget_slow()
-            if self._body_paused:
-                self._body_paused = False
-                self._read_on()
+            self._body_paused = False
             request = self.current_request
             if request is not None:  # else it was answered before
                 request._body_arrived = True
@@ -369,7 +375,9 @@ class HTTPConnection(Stream):
 
     def _run_handler(self, handler: Callable[[HTTPRequest], object], request: HTTPRequest) -> None:
         try:
-            handler(request)
+            result = handler(request)
+            if result is not None and not request.code:
+                self.server._check_result(result)
         except Exception as exception:  # noqa: BLE001 - handlers are contained
             self._handler_failed(request, exception)
         except BaseException:
@@ -432,16 +440,17 @@ class HTTPConnection(Stream):
             if self._peer_ended or self.server.draining:
                 self.close()
 
-    def _refuse(self, refused: Refused, head: bool = False) -> None:
+    def _refuse(self, refused: Refused, beginning: bytes = b"") -> None:
         """Answer a request that is not served; nothing is read after it (RFC 9112 §9.6).
 
         Args:
             refused: What is wrong with it.
-            head: Whether its method is HEAD, where it has not got far enough to be `current_request`.
+            beginning: What it begins with, where it has not got far enough to be `current_request`.
         """
         if not self.connected:
             return
-        request = self.current_request or HTTPRequest(self, "HEAD" if head else "", "", "")
+        method, url, protocol = [*beginning.decode("latin-1").partition("\r\n")[0].split(" ", 2), "", ""][:3]
+        request = self.current_request or HTTPRequest(self, method, url, protocol)
         self.current_request = self._body = None
         self.server.counters.refused[refused.status] += 1
         if not request.code:
@@ -564,7 +573,6 @@ class HTTPConnection(Stream):
             and not self._body_paused
         ):
             held, self._held = self._held, None
-            self._read_on()
             self._serve(held or b"", 0)
 
     def on_high_water(self) -> None:
@@ -582,7 +590,9 @@ class HTTPConnection(Stream):
                 self._taking.cancel()
                 self._taking = None
             self._read_on()
-            if self._phase == _WAITING and self.current_request is None:
+            if self._phase == _WAITING and self._body is not None:
+                self.engine.callback(self._go_on)
+            elif self._phase == _WAITING and self.current_request is None:
                 self._go_on_soon()
         request = self.current_request
         if request is not None and request.on_drain is not None:
@@ -701,8 +711,8 @@ class HTTPConnection(Stream):
         elif body is not None and self.current_request is None:
             self._close_answered()
         else:
-            head = self._held is not None and self._held.startswith(b"HEAD ")
-            self._refuse(Refused(408, "The request takes too long to arrive"), head)
+            beginning = bytes(self._held[:_MOST_LOGGED]) if self._held is not None else b""
+            self._refuse(Refused(408, "The request takes too long to arrive"), beginning)
 
     def on_close(self) -> None:
         """Lets go of the request, and tells it."""

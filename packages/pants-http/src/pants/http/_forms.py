@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator, MutableMapping
-from encodings.aliases import aliases
 from typing import Any, Final, NamedTuple
 
 from multipart import (  # type: ignore[import-untyped]
@@ -20,6 +19,7 @@ from multipart import (  # type: ignore[import-untyped]
     PushMultipartParser,
 )
 
+from pants.http._answer import KNOWN_CHARSETS
 from pants.http._limits import Limits
 from pants.http._refused import Refused
 from pants.http._spool import Spool, Window
@@ -41,12 +41,9 @@ _IS_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_TAB: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
-# The names of charsets that are looked up. Python remembers each name that it was ever asked for, known or not.
-_CHARSETS: Final = frozenset({*aliases, *aliases.values(), "koi8_u", "cp874", "utf_8_sig"})
 _MARKS: Final = "&=+%-"
 
-# As many at once as there are: each match is an object or two.
-_ESCAPES: Final = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
+_ESCAPES: Final = re.compile(rb"(?:%[0-9A-Fa-f]{2}){1,1000}+")
 
 
 def parse_query(text: str, limits: Limits) -> dict[str, list[str]]:
@@ -99,13 +96,20 @@ def _parse_pairs(data: bytes, charset: str, limits: Limits, too_many: Refused) -
 
 def _decoded(data: bytes, charset: str) -> str:
     data = data.replace(b"+", b" ")
-    if b"%" in data:
-        data = _ESCAPES.sub(_unescaped, data)
-    return data.decode(charset, "replace")
+    return (_unescaped(data) if b"%" in data else data).decode(charset, "replace")
 
 
-def _unescaped(escapes: re.Match[bytes]) -> bytes:
-    return bytes.fromhex(escapes[0].replace(b"%", b"").decode())
+def _unescaped(data: bytes) -> bytearray:
+    # Not re.sub(), which keeps an object for each piece until it has all.
+    unescaped = bytearray()
+    at = 0
+    for escapes in _ESCAPES.finditer(data):
+        start, end = escapes.span()
+        unescaped += data[at:start]
+        unescaped += bytes.fromhex(data[start:end].replace(b"%", b"").decode())
+        at = end
+    unescaped += data[at:]
+    return unescaped
 
 
 def boundary_of(content_type: str) -> bytes | None:
@@ -155,7 +159,7 @@ def _known_charset(charset: str) -> str:
     No form comes in UTF-16 or EBCDIC; UTF-7 is what nobody reads any more, for good reasons.
     """
     name = charset.lower().replace("-", "_")
-    if name in _CHARSETS:
+    if name in KNOWN_CHARSETS:
         try:
             if _MARKS.encode().decode(name, "replace") == _MARKS:
                 return name

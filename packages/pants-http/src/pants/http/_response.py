@@ -561,8 +561,7 @@ class ResponseWriter:
 
     def _write_interim(self) -> None:
         if self.protocol == "HTTP/1.1":
-            lines = "".join([f"{name}: {value}\r\n" for name, value in self._lines]).encode("latin-1")
-            self._write(_answer.status_line(self.code, _answer.KEEP) + lines + b"\r\n")
+            self._write(_answer.status_line(self.code, _answer.KEEP) + _answer.encoded(self._lines) + b"\r\n")
         self.code = 0
         self._stage = _NOTHING
 
@@ -644,7 +643,7 @@ class ResponseWriter:
     def _cut_off(self) -> None:
         """Close the connection behind a part of an answer."""
         # By its length, or without a last chunk, the client sees that it has not got all. Where only the close tells
-        # the end it cannot see that; then it gets nothing rather than a half that looks whole.
+        # the end it cannot; there what has not left yet is not sent either.
         self.connection.close(flush=self._stage != _UNTIL_CLOSE)
 
     def _conclude(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 import math
 import os
@@ -96,6 +97,7 @@ class HTTPServer(Server):
         "_cancel_look",
         "_deadline",
         "_is_secured",
+        "_result_told",
         "_shortage_told",
         "access_log",
         "_answer_heads",
@@ -175,6 +177,7 @@ class HTTPServer(Server):
         self.draining = False
         self._is_secured = False
         self._shortage_told = -1.0
+        self._result_told = False
         self._deadline = math.inf  # of shutdown()
         self._cancel_look: Callable[[], None] | None = None
         if proxy_protocol:
@@ -182,13 +185,13 @@ class HTTPServer(Server):
         super().__init__(**kwargs)
 
     def _set_sendfile(self, sendfile: bool | str, prefix: str | None, file_root: str | os.PathLike[str] | None) -> None:
+        if prefix is not None and not isinstance(prefix, str):
+            raise TypeError(f"sendfile_prefix is a str, not {prefix!r}")
         if not isinstance(sendfile, (bool, str)):
             raise TypeError(f"sendfile is True, False or the name of a header, not {sendfile!r}")
         name = "X-Sendfile" if sendfile is True else sendfile or None
         if name is not None:
             _answer.own_fields_refused({name: prefix or ""})
-        elif prefix is not None and not isinstance(prefix, str):
-            raise TypeError(f"sendfile_prefix is a str, not {prefix!r}")
         self._sendfile_header = name
         self.sendfile_prefix = prefix
         self.file_root = None if file_root is None else os.path.abspath(file_root)
@@ -229,6 +232,19 @@ class HTTPServer(Server):
         if address is None and self.socket is None:
             address = 443 if self._is_secured else 80
         return super().listen(address, backlog, slave)
+
+    def _check_result(self, result: object) -> None:
+        """Tell the program that its handler has returned something, and not answered yet: a mistake, most likely.
+
+        Raises:
+            TypeError: It was a coroutine.
+        """
+        if inspect.iscoroutine(result):
+            result.close()
+            raise TypeError("the request handler is an async function; handlers are plain ones, and send the answer")
+        if not self._result_told:
+            self._result_told = True
+            log.warning("A request handler has returned %r, which is not sent; call request.send_response()", result)
 
     def _note_shortage(self, error: OSError) -> None:
         """Log that a file could not be opened or written, for there are no descriptors or no space: once a second."""
@@ -291,6 +307,9 @@ class HTTPServer(Server):
 
 
 def _check_handlers(request_handler: object, head_handler: object) -> None:
+    for handler in (request_handler, head_handler):
+        if inspect.iscoroutinefunction(handler):
+            raise TypeError(f"{handler!r} is an async function; handlers are plain ones, and send the answer")
     if not callable(request_handler):
         raise TypeError(f"request_handler is a callable, not {request_handler!r}")
     if head_handler is not None and not callable(head_handler):

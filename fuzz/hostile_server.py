@@ -55,7 +55,7 @@ class Stream:
 
     def __init__(self, request: HTTPRequest, content_type: str) -> None:
         self.request = request
-        self.left = 0 if request.method == "HEAD" else PIECES
+        self.left = PIECES
         request.on_drain = self.send_more
         request.send_headers({"Content-Type": content_type})
         self.send_more()

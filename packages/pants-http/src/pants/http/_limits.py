@@ -26,7 +26,7 @@ class Limits:
         header_timeout: Seconds for the head of a request to arrive, from its first byte on.
         body_timeout: Seconds after which a body that has not arrived is looked at: ``body_rate`` bytes for each of them
             have to be there. The same holds for each such time that follows.
-        body_rate: The bytes a second at which a body has to arrive, at least.
+        body_rate: The bytes a second at which a body has to arrive, at least. At 500, one of 10 MiB may take hours.
         keep_alive_timeout: Seconds that an idle connection is kept open.
         write_timeout: Seconds after which a client that has not taken all it was sent is looked at: ``write_rate``
             bytes for each of them have to be gone. The same holds for each such time that follows.

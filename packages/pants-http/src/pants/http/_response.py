@@ -326,6 +326,9 @@ class ResponseWriter:
         there, is outside of the server's ``file_root``, or is no regular file, is answered with 404; one that may not
         be read, with 403.
 
+        A path that comes from a client is safe with a ``file_root`` only, and is to be unquoted first:
+        ``request.send_file(unquote(request.path).lstrip("/"))``.
+
         Args:
             path: The file. A relative path starts at the server's ``file_root``, else at the working directory.
             filename: Have the client save the file under this name, rather than show it.

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from pants import Engine
-from pants.http import HTTPRequest, HTTPServer, Limits, _files
+from pants.http import HTTPHeaders, HTTPRequest, HTTPServer, Limits, _files
 from pants.http._conditions import http_date
 from pants.testing import run_until
 from tests.http.peers_support import DEADLINE, Certificate, in_thread, serving
@@ -1031,3 +1031,31 @@ def test_others_are_served_meanwhile(root: Path) -> None:
             run_until(lambda: any(channel.queued_bytes for channel in server.channels.values()))
             assert fetch(server, [("GET", "/large.bin", {})] * 3)[2].content == LARGE
         settle(server)
+
+
+def test_a_small_file_that_changes_is_sent_as_it_is_now(tmp_path: Path) -> None:
+    """Also within the second for which the head of an answer is kept."""
+    file = tmp_path / "file.txt"
+    answers = []
+    with site(lambda request: request.send_file("file.txt"), file_root=tmp_path) as web:
+        for number, content in enumerate([b"one", b"two", b"three", b"three"]):
+            file.write_bytes(content)
+            os.utime(file, ns=(number * 10, number * 10))
+            answers += web.ask(get())
+    assert [answer.content for answer in answers] == [b"one", b"two", b"three", b"three"]
+    assert [answer.headers["Content-Length"] for answer in answers] == ["3", "3", "5", "5"]
+    assert len({answer.headers["ETag"] for answer in answers}) == 4
+
+
+def test_a_request_made_by_hand_has_its_conditions_too(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_bytes(b"content")
+
+    def handler(request: HTTPRequest) -> None:
+        fields = HTTPHeaders({"Host": "a", "Range": "bytes=1-2"})
+        again = HTTPRequest(request.connection, "GET", "/", "HTTP/1.1", fields)
+        request.connection.current_request = again
+        again.send_file("file.txt")
+
+    with site(handler, file_root=tmp_path) as web:
+        [answer] = web.ask(get())
+        assert (answer.status, answer.content) == (206, b"on")

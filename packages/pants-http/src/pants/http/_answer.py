@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from email.utils import formatdate
 from encodings.aliases import aliases
 from http import HTTPStatus
@@ -79,7 +79,7 @@ class AnswerHeads:
         ValueError: It cannot stand in a header.
     """
 
-    __slots__ = ("_date_line", "_heads", "_server_line", "_until")
+    __slots__ = ("_date_line", "_heads", "_server_line", "_until", "_whole")
 
     def __init__(self, server_name: str | None = "Pants") -> None:
         if server_name is not None:
@@ -87,6 +87,7 @@ class AnswerHeads:
         self._server_line = b"" if server_name is None else b"Server: %b\r\n" % server_name.encode("latin-1")
         self._date_line = b""
         self._heads: dict[tuple[int, str, int], AnswerHead] = {}
+        self._whole: dict[Hashable, bytes] = {}
         self._until = 0.0
 
     def get(self, code: int, content_type: str, ending: int, now: float) -> AnswerHead:
@@ -111,8 +112,20 @@ class AnswerHeads:
                 self._heads[code, content_type, ending] = head
         return head
 
+    def kept(self, key: Hashable, now: float) -> bytes | None:
+        """Return the whole head that was kept under a key within this second, if there is one."""
+        if now >= self._until:
+            self._renew(now)
+        return self._whole.get(key)
+
+    def keep(self, key: Hashable, head: bytes) -> None:
+        """Keep a whole head for the rest of this second."""
+        if len(self._whole) < _MOST_KEPT:
+            self._whole[key] = head
+
     def _renew(self, now: float) -> None:
         self._heads.clear()
+        self._whole.clear()
         self._date_line = b"Date: %b\r\n" % formatdate(usegmt=True).encode()
         self._until = now + 1 - time.time() % 1  # until the next second begins
 

@@ -133,7 +133,8 @@ class HTTPConnection(Stream):
         """Serves the requests that arrive."""
         if self._phase == _IDLE and (request := self._ordinary_request(data)):
             self._phase = _SERVING
-            self._handle_request(request)
+            self.current_request = request
+            self._run_handler(self.server.request_handler, request)
             self._settle()
         elif self._phase < _SERVING and not self._body_paused:
             held, body = self._held, self._body
@@ -241,7 +242,8 @@ class HTTPConnection(Stream):
             self._begin_request(parse(head, self.server.limits, self.server.refused_methods), head, last)
             return _MAX_OWED
         self._incomplete_since = None
-        self._handle_request(request)
+        self.current_request = request
+        self._run_handler(self.server.request_handler, request)
         return request.sent_bytes
 
     def _keep_rest(self, data: bytes | bytearray, at: int) -> None:
@@ -282,7 +284,8 @@ class HTTPConnection(Stream):
             request._ending = _answer.KEEP_1_0 if keeps else _answer.CLOSE_1_0
         self._incomplete_since = None
         if head.length == 0:
-            self._handle_request(request)
+            self.current_request = request
+            self._run_handler(server.request_handler, request)
             return
         self.current_request = request
         request._body_arrived = False
@@ -359,7 +362,7 @@ class HTTPConnection(Stream):
                 if request._taken_apart:
                     request._form.finish()  # type: ignore[union-attr]
                 request._trailer_fields = body.trailers
-                self._handle_request(request)
+                self._run_handler(server.request_handler, request)
         return at
 
     def _feed_more(self, body: LengthBody | ChunkedBody, data: bytes) -> None:
@@ -368,10 +371,6 @@ class HTTPConnection(Stream):
             self._feed_body(body, data, 0)
         except Refused as refused:
             self._refuse(refused)
-
-    def _handle_request(self, request: HTTPRequest) -> None:
-        self.current_request = request
-        self._run_handler(self.server.request_handler, request)
 
     def _run_handler(self, handler: Callable[[HTTPRequest], object], request: HTTPRequest) -> None:
         try:

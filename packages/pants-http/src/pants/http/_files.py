@@ -113,11 +113,18 @@ def resolve(path: str | os.PathLike[str], file_root: str | None) -> str:
         raise Refused(404, "There is no such file")
     if file_root is None:
         return _absolute(path)
-    root = _absolute(file_root)
+    root = _absolute_root(file_root) if file_root.startswith("/") else _absolute(file_root)
+    if not path.startswith((".", "/")) and "/." not in path and "//" not in path and path and root != "/":
+        return f"{root}/{path}"  # there is nothing to resolve
     path = _absolute(path if path.startswith("/") else f"{root}/{path}")
     if not path.startswith(root if root == "/" else f"{root}/"):
         raise Refused(404, "There is no such file")
     return path
+
+
+@functools.lru_cache(maxsize=16)
+def _absolute_root(path: str) -> str:
+    return _absolute(path)
 
 
 def _absolute(path: str) -> str:

@@ -247,6 +247,18 @@ class ResponseWriter:
         self._write_head(length, content)
         return self._stage == _LENGTH
 
+    def _send_ready(self, head: bytes, content: bytes) -> None:
+        """Send an answer whose head is made, its length and the empty line included, and finish the request."""
+        connection = self.connection
+        self.code = 200
+        if connection.connected:
+            self.sent_bytes = len(content)
+            connection.write(head + content)
+            connection._note_written(len(head) + len(content))
+        self._finished = True
+        if connection.current_request is self:
+            connection.finish()
+
     def _count_whole(self) -> None:
         """All of the declared content has been passed to the connection."""
         self.sent_bytes = self._left

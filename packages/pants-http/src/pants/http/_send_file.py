@@ -53,6 +53,11 @@ def send_file(
         _send_shortage(request, error)
         return
     try:
+        plain = not extra and not precompressed and filename is None and request.method == "GET"
+        unconditional = request._head and not _has_conditions(request._head)
+        if plain and unconditional and status.st_size <= _SMALL_FILE and not request._cookies_out:
+            _send_small(request, path, status, content_type, descriptor)
+            return
         plan = _files.plan(
             request.method,
             request.headers if request._headers is not None or _has_conditions(request._head) else _NO_HEADERS,
@@ -70,6 +75,28 @@ def send_file(
         _send_shortage(request, error)
     finally:
         os.close(descriptor)
+
+
+def _send_small(
+    request: ResponseWriter, path: str, status: os.stat_result, content_type: str | None, descriptor: int
+) -> None:
+    """Send a small file to a client that asks for nothing but that; its head is the same for many."""
+    connection = request.connection
+    heads = connection._answer_heads
+    now = connection.engine.time
+    size = status.st_size
+    key = (path, status.st_mtime_ns, size, content_type, request._ending)
+    head = heads.kept(key, now)
+    if head is None:
+        plan = _files.plan("GET", _NO_HEADERS, status, content_type=content_type)
+        head = heads.with_fields(200, request._ending, [*plan.fields, ("Content-Length", str(size))], now) + b"\r\n"
+        heads.keep(key, head)
+    content = os.pread(descriptor, size, 0)
+    if len(content) == size:
+        request._send_ready(head, content)
+    else:  # it has shrunk since
+        request._begin_whole(200, [], size)
+        request._conclude()
 
 
 def _send_shortage(request: ResponseWriter, error: OSError) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from http_verdict import BEHIND, MAX_REQUEST, check
+from http_verdict import BEHIND, MAX_REQUEST, changed, check
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -58,14 +58,6 @@ changes = st.lists(
     st.tuples(st.integers(0, 300), st.integers(0, 3), st.one_of(st.sampled_from(TOKENS), st.binary(max_size=3))),
     max_size=3,
 )
-
-
-def changed(data: bytes, some: list[tuple[int, int, bytes]]) -> bytes:
-    """Replace some bytes at some places."""
-    for place, dropped, added in some:
-        place %= len(data) + 1
-        data = data[:place] + added + data[place + dropped :]
-    return data
 
 
 def try_chunks(

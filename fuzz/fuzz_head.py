@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from http_verdict import BEHIND, check
+from http_verdict import BEHIND, changed, check
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -91,14 +91,6 @@ parts = st.one_of(
     ),
     st.binary(max_size=60),
 )
-
-
-def changed(data: bytes, some: list[tuple[int, int, bytes]]) -> bytes:
-    """Replace some bytes at some places."""
-    for place, dropped, added in some:
-        place %= len(data) + 1
-        data = data[:place] + added + data[place + dropped :]
-    return data
 
 
 def try_one(

@@ -180,3 +180,11 @@ def check(data: bytes, cuts: list[int]) -> Verdict:
     if small.refused is None:
         assert small == whole
     return whole
+
+
+def changed(data: bytes, some: list[tuple[int, int, bytes]]) -> bytes:
+    """Replace some bytes at some places."""
+    for place, dropped, added in some:
+        place %= len(data) + 1
+        data = data[:place] + added + data[place + dropped :]
+    return data

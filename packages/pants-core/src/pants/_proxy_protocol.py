@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pants._channel import log
+from pants._networks import Networks
 from pants.engine import READ
 
 if TYPE_CHECKING:
@@ -226,42 +227,21 @@ class TrustedProxies:
         ValueError: One of them is no address and no network; or there are none.
     """
 
-    __slots__ = ("_everybody", "_networks", "_unix")
+    __slots__ = ("_networks",)
 
     def __init__(self, given: bool | Iterable[Any]) -> None:
-        self._everybody = given is True
-        self._unix = False
-        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
-        if self._everybody:
+        self._networks: Networks | None = None  # for everybody
+        if given is True:
             return
         if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
             raise TypeError(f"proxy_protocol is True, False or a list of addresses and networks, not {given!r}")
-        for one in given:
-            if one == "unix":
-                self._unix = True
-            elif isinstance(one, (int, bytes, tuple)):  # of which ipaddress would make something
-                raise TypeError(f"proxy_protocol has addresses and networks, such as '10.0.0.0/8', not {one!r}")
-            else:
-                try:
-                    self._networks.append(ipaddress.ip_network(one))
-                except ValueError as error:
-                    raise ValueError(f"proxy_protocol has addresses, networks and 'unix': {error}") from None
-        if not (self._unix or self._networks):
+        self._networks = Networks(given, "proxy_protocol")
+        if not self._networks:
             raise ValueError("proxy_protocol names no proxy; True stands for all of them, False for no headers")
 
     def __contains__(self, addr: Any) -> bool:
         """Whether a peer's address, as `socket.socket.accept` gives it, is one of theirs."""
-        if self._everybody:
-            return True
-        if isinstance(addr, (str, bytes)):
-            return self._unix
-        try:
-            ip = ipaddress.ip_address(str(addr[0]))
-        except ValueError:  # of another family
-            return False
-        if ip.version == 6 and ip.ipv4_mapped is not None:  # on a socket that takes connections of either version
-            ip = ip.ipv4_mapped
-        return any(ip in network for network in self._networks)
+        return self._networks is None or ("" if isinstance(addr, (str, bytes)) else str(addr[0])) in self._networks
 
 
 # --- Waiting for a header --------------------------------------------------------------------------------------------

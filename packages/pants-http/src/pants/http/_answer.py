@@ -38,8 +38,10 @@ _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
 # The names of charsets that are looked up. Python remembers each name that it was ever asked for, known or not.
 KNOWN_CHARSETS: Final = frozenset({*aliases, *aliases.values(), "koi8_u", "cp874", "utf_8_sig"})
+#: The fields that say how an answer is framed.
+FRAMING_FIELDS: Final = frozenset({"connection", "content-length", "transfer-encoding"})
 # What send_response() sets by itself.
-_OWN_FIELDS: Final = frozenset({"connection", "content-length", "content-type", "date", "server", "transfer-encoding"})
+_OWN_FIELDS: Final = FRAMING_FIELDS | {"content-type", "date", "server"}
 
 # Answers that differ in what is kept of them, at most, within one second.
 _MOST_KEPT: Final = 256

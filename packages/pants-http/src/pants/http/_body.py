@@ -86,7 +86,7 @@ class LengthBody(_Framing):
 
     def feed(self, data: bytes | bytearray, at: int) -> int:
         """Take what belongs to the body out of ``data``, beginning at ``at``; return where that ends."""
-        taken = bytes(data[at : at + self.left]) if at or len(data) > self.left else bytes(data)
+        taken = bytes(data[at : at + self.left])
         count = len(taken)
         self.left -= count
         self.received += count
@@ -204,23 +204,19 @@ class ChunkedBody(_Framing):
 
     def _possible_end(self, data: bytes | bytearray, at: int) -> int:
         """Find the next place where the body may end: an empty line, behind a line that begins with 0."""
-        tail = self._tail
-        begin = at
-        if not self._may_end:
-            begin = at if tail.endswith(b"\n") and data.startswith(b"0", at) else data.find(b"\n0", at) + 1
-            if not begin and not (tail.endswith(b"\n") and data.startswith(b"0", at)):
-                return len(data)
-            self._may_end = True
-        else:
+        tail, begin = self._tail, at
+        if self._may_end:
             begun = (tail + data[at : at + 3]).find(HEAD_END)
             if begun >= 0:
                 self._may_end = False
                 return at + begun + len(HEAD_END) - len(tail)
+        elif not (tail.endswith(b"\n") and data.startswith(b"0", at)):
+            begin = data.find(b"\n0", at) + 1
+            if not begin:
+                return len(data)
         found = data.find(HEAD_END, begin)
-        if found < 0:
-            return len(data)
-        self._may_end = False
-        return found + len(HEAD_END)
+        self._may_end = found < 0
+        return len(data) if found < 0 else found + len(HEAD_END)
 
 
 class BodyStore:

@@ -283,11 +283,10 @@ class HTTPConnection(Stream):
         else:
             request._ending = _answer.KEEP_1_0 if keeps else _answer.CLOSE_1_0
         self._incomplete_since = None
+        self.current_request = request
         if head.length == 0:
-            self.current_request = request
             self._run_handler(server.request_handler, request)
             return
-        self.current_request = request
         request._body_arrived = False
         self._forget_slow()  # that of the head
         waits = head.expects and last
@@ -434,10 +433,14 @@ class HTTPConnection(Stream):
             self._phase = _WAITING
             self._go_on_soon()
         else:
-            self._phase = _IDLE
-            self._incomplete_since = None
-            if self._peer_ended or self.server.draining:
-                self.close()
+            self._go_idle()
+
+    def _go_idle(self) -> None:
+        """Nothing of another request has arrived."""
+        self._phase = _IDLE
+        self._incomplete_since = None
+        if self._peer_ended or self.server.draining:
+            self.close()
 
     def _refuse(self, refused: Refused, beginning: bytes = b"") -> None:
         """Answer a request that is not served; nothing is read after it (RFC 9112 §9.6).
@@ -557,9 +560,7 @@ class HTTPConnection(Stream):
     def _go_on_soon(self) -> None:
         """Serve what was held back, from the loop."""
         if self._held is None and not self._peer_ended:
-            self._phase = _IDLE
-            if self.server.draining:
-                self.close()
+            self._go_idle()
         else:
             self.engine.callback(self._go_on)
 
@@ -585,9 +586,7 @@ class HTTPConnection(Stream):
         """Goes on reading; tells the request that is being answered."""
         if self._choked:
             self._choked = False
-            if self._taking is not None:
-                self._taking.cancel()
-                self._taking = None
+            self._watch_no_more()
             self._read_on()
             if self._phase == _WAITING and self._body is not None:
                 self.engine.callback(self._go_on)
@@ -600,6 +599,11 @@ class HTTPConnection(Stream):
     def _watch_taking(self) -> None:
         if self._taking is None:
             self._taking = SlowReaderWatch(self, self.server.limits)
+
+    def _watch_no_more(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
 
     def _note_written(self, count: int) -> None:
         """Tell, while the client is watched, that ``count`` bytes more are to be taken by it."""
@@ -624,9 +628,7 @@ class HTTPConnection(Stream):
         self._phase = _TAKEN
         self.idle_timeout = None
         self.high_water = Stream.high_water
-        if self._taking is not None:
-            self._taking.cancel()
-            self._taking = None
+        self._watch_no_more()
         self._choked = False
         if soon and (self._held is not None or self._peer_ended):
             self.pause_reading()
@@ -636,7 +638,6 @@ class HTTPConnection(Stream):
 
     def _hand_over(self) -> None:
         held, self._held = self._held, None
-        self._choked = False
         if self.connected:
             self.resume_reading()
             if held:
@@ -716,10 +717,9 @@ class HTTPConnection(Stream):
     def on_close(self) -> None:
         """Lets go of the request, and tells it."""
         self._forget_slow()
-        if self._taking is not None:
-            self._taking.cancel()
+        self._watch_no_more()
         request, self.current_request = self.current_request, None
-        self._taking = self._body = self._held = None
+        self._body = self._held = None
         if request is not None:
             request._ended = self.engine.clock()
             self._tally[request.code] += 1

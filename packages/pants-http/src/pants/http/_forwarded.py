@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from pants._networks import Address, Networks, unmapped
 from pants.http._head import is_host
 from pants.http.utils import HTTPHeaders
 
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: The headers that can be honoured.
@@ -100,14 +100,17 @@ class ForwardedRules:
     __slots__ = ("_headers", "_is_trusted")
 
     def __init__(
-        self, xheaders: bool | Iterable[str], trusted_proxies: Iterable[str | _Address | _Network] | None = None
+        self, xheaders: bool | Iterable[str], trusted_proxies: Iterable[str | Address | _Network] | None = None
     ) -> None:
         self._headers = _check_headers(xheaders)
         self._is_trusted: Callable[[str], bool] | None = None
         if trusted_proxies is not None:
-            networks, unix = _check_proxies(trusted_proxies)
+            if isinstance(trusted_proxies, str):
+                raise TypeError(f"trusted_proxies is a list, as in [{trusted_proxies!r}], not a str")
             # Asked for each request, mostly of the same few.
-            self._is_trusted = functools.lru_cache(maxsize=1024)(functools.partial(_is_within, networks, unix))
+            self._is_trusted = functools.lru_cache(maxsize=1024)(
+                Networks(trusted_proxies, "trusted_proxies").__contains__
+            )
 
     def trusts(self, peer: str) -> bool:
         """Return whether a peer is one of the proxies.
@@ -177,41 +180,6 @@ def _check_headers(xheaders: bool | Iterable[str]) -> frozenset[str]:
     return frozenset(name.lower() for name in names)
 
 
-def _check_proxies(proxies: Iterable[str | _Address | _Network]) -> tuple[list[_Network], bool]:
-    """Return the networks that are trusted, and whether UNIX sockets are."""
-    if isinstance(proxies, str):
-        raise TypeError(f"trusted_proxies is a list, as in [{proxies!r}], not a str")
-    networks = []
-    unix = False
-    for proxy in proxies:
-        if proxy == "unix":
-            unix = True
-            continue
-        try:
-            network = ipaddress.ip_network(str(proxy))
-        except ValueError as error:
-            raise ValueError(f"trusted_proxies has addresses, networks and 'unix', not {proxy!r}: {error}") from None
-        first = _unmapped(network.network_address)
-        if first.version != network.version and network.prefixlen >= 96:
-            network = ipaddress.ip_network((first, network.prefixlen - 96))
-        networks.append(network)
-    return networks, unix
-
-
-def _is_within(networks: list[_Network], unix: bool, peer: str) -> bool:
-    if not peer:
-        return unix
-    try:
-        address = _unmapped(ipaddress.ip_address(peer))
-    except ValueError:
-        return False
-    return any(address in network for network in networks)
-
-
-def _unmapped(address: _Address) -> _Address:
-    return (address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None) or address
-
-
 def _read_node(text: str) -> str | None:
     """Return the address in what a proxy says about whom it was connected to (RFC 7239 §6), or None."""
     return _find_address(text) if len(text) <= _LONGEST_NODE else None
@@ -223,7 +191,7 @@ def _find_address(text: str) -> str | None:
     if match is None:
         return None
     try:
-        return str(_unmapped(ipaddress.ip_address(match[1] or match[2] or match[3])))
+        return str(unmapped(ipaddress.ip_address(match[1] or match[2] or match[3])))
     except ValueError:
         return None
 

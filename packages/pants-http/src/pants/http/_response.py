@@ -17,7 +17,7 @@ from pants.http import _answer
 from pants.http._compression import Compression, Encoder, encoded_fields, may_compress
 from pants.http._cookies import SecureCookies, cookie_lines
 from pants.http._refused import Refused
-from pants.http._send_file import FRAMING_FIELDS, send_file
+from pants.http._send_file import send_file
 from pants.http.utils import HTTPHeaders
 
 if TYPE_CHECKING:
@@ -140,10 +140,11 @@ class ResponseWriter:
         except CookieError as error:
             raise ValueError(f"no cookie can have the name {name!r}: {error}") from None
         for key, attribute in attributes.items():
-            if not cookie[name].isReservedKey(key.replace("_", "-")):
+            attribute_name = key.replace("_", "-")
+            if not cookie[name].isReservedKey(attribute_name):
                 raise TypeError(f"set_secure_cookie() got an attribute that cookies do not have: {key!r}")
             if attribute is not None:
-                cookie[name][key.replace("_", "-")] = attribute
+                cookie[name][attribute_name] = attribute
         cookie_lines(cookie)  # raises where it cannot be sent
         self.cookies_out[name] = cookie[name]
 
@@ -249,15 +250,11 @@ class ResponseWriter:
 
     def _send_ready(self, head: bytes, content: bytes) -> None:
         """Send an answer whose head is made, its length and the empty line included, and finish the request."""
-        connection = self.connection
         self.code = 200
-        if connection.connected:
+        if self.connection.connected:
             self.sent_bytes = len(content)
-            connection.write(head + content)
-            connection._note_written(len(head) + len(content))
-        self._finished = True
-        if connection.current_request is self:
-            connection.finish()
+        self._write(head + content)
+        self._conclude()
 
     def _count_whole(self) -> None:
         """All of the declared content has been passed to the connection."""
@@ -287,15 +284,15 @@ class ResponseWriter:
         compression = self.connection.server.compression
         if compression is None or (length is not None and length < compression.min_size):
             return None, fields
-        types = [value for name, value in fields if name.lower() == "content-type"]
-        if not types or not compression.is_compressible(types[-1]):
+        content_type = _content_type(fields)
+        if content_type is None or not compression.is_compressible(content_type):
             return None, fields
         # These stand for the 200 that there might have been (RFC 9110 §15.3.7, §15.4.5).
         whole = code not in (206, 304)
         about = fields if whole else [field for field in fields if field[0].lower() != "content-range"]
         if not may_compress(self.method, code if whole else 200, about):
             return None, fields
-        coding = compression.choose(self.headers.get("Accept-Encoding"), types[-1]) if code != 206 else None
+        coding = compression.choose(self.headers.get("Accept-Encoding"), content_type) if code != 206 else None
         return coding if whole else None, encoded_fields(code, fields, coding, None)
 
     def _send_refusal(self, refused: Refused) -> None:
@@ -523,7 +520,7 @@ class ResponseWriter:
         seen = {name.lower() for name, _ in self._lines} if self._stage == _HEAD else set()
         for name, value in fields:
             lower = name.lower()
-            if lower in FRAMING_FIELDS and self._stage == _HEAD and self.code < 200 and self.code != 101:
+            if lower in _answer.FRAMING_FIELDS and self._stage == _HEAD and self.code < 200 and self.code != 101:
                 raise ValueError(f"an interim answer has no {name}")
             if lower == "transfer-encoding":
                 raise ValueError("Transfer-Encoding is set by the server: content without a length goes in chunks")
@@ -548,8 +545,7 @@ class ResponseWriter:
         if self._stage == _NOTHING:
             return "utf-8"
         if self._charset is None:
-            types = [value for name, value in self._lines if name.lower() == "content-type"]
-            self._charset = _answer.find_charset(types[-1]) if types else "utf-8"
+            self._charset = _answer.find_charset(_content_type(self._lines) or "")
         return self._charset
 
     def _end_head(self, length: int | None = None) -> None:
@@ -679,6 +675,12 @@ class ResponseWriter:
         if self.connection.current_request is self:
             self.connection.close()
             self.connection.finish()
+
+
+def _content_type(fields: list[tuple[str, str]]) -> str | None:
+    """Return the value of Content-Type, the last one if there are several; None if there is none."""
+    types = [value for name, value in fields if name.lower() == "content-type"]
+    return types[-1] if types else None
 
 
 def _as_bytes(content: Any, charset: str) -> bytes:

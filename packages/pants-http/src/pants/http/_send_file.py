@@ -19,8 +19,6 @@ _SMALL_FILE: Final = 65536
 # Whether a head has a field that decides what is sent of a file. Others need not be looked at then.
 _has_conditions: Final = re.compile(rb"\n(?i:if-|range[ \t]*:)").search
 _NO_HEADERS: Final = HTTPHeaders()
-#: Fields that are left to nobody.
-FRAMING_FIELDS: Final = frozenset({"connection", "content-length", "transfer-encoding"})
 
 
 def send_file(
@@ -35,7 +33,7 @@ def send_file(
     """Answer a request with a file: see `HTTPRequest.send_file`, which has checked that it can be answered."""
     extra = _answer.checked_fields(headers)
     names = {name.lower() for name, _ in extra}
-    for name in names & FRAMING_FIELDS:
+    for name in names & _answer.FRAMING_FIELDS:
         raise ValueError(f"the header {name} is set by send_file() itself")
     server = request.connection.server
     try:
@@ -54,13 +52,13 @@ def send_file(
         return
     try:
         plain = not extra and not precompressed and filename is None and request.method == "GET"
-        unconditional = request._head and not _has_conditions(request._head)
-        if plain and unconditional and status.st_size <= _SMALL_FILE and not request._cookies_out:
+        conditional = _has_conditions(request._head)
+        if plain and request._head and not conditional and status.st_size <= _SMALL_FILE and not request._cookies_out:
             _send_small(request, path, status, content_type, descriptor)
             return
         plan = _files.plan(
             request.method,
-            request.headers if request._headers is not None or _has_conditions(request._head) else _NO_HEADERS,
+            request.headers if conditional or request._headers is not None else _NO_HEADERS,
             status,
             content_type=content_type,
             filename=filename,

@@ -1,11 +1,9 @@
-"""`pants.web.Application` with plain paths (manual: "pants.web.application"), on a server in memory."""
+"""`pants.web.Application` (manual: "pants.web.application"), on a server in memory: output, plain paths, errors."""
 
 from __future__ import annotations
 
 import contextlib
 import doctest
-import http.client
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,25 +14,7 @@ from pants.http import HTTPRequest, HTTPServer
 from pants.testing import MemoryEngine
 from pants.web import Application
 from pants.web.application import url_of
-
-
-class Received(io.BytesIO):
-    """What http.client takes for a socket."""
-
-    def makefile(self, _mode: str) -> Received:
-        return self
-
-
-def ask(app: Application, path: str, method: str = "GET") -> http.client.HTTPResponse:
-    """One request to an application; its answer, the content of which is in ``content``."""
-    with MemoryEngine() as engine:
-        peer = engine.accept(HTTPServer(app, engine=engine))
-        peer.send(f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        response = http.client.HTTPResponse(Received(peer.received), method=method)  # type: ignore[arg-type]
-        response.begin()
-        response.content = response.read()  # type: ignore[attr-defined]
-        assert peer.received.endswith(response.content)  # type: ignore[attr-defined]
-        return response
+from tests.web.support import ask
 
 
 def returning(output: Any, **options: Any) -> Any:
@@ -221,9 +201,8 @@ def view(request: HTTPRequest) -> str:
 @pytest.mark.parametrize(
     "error, pattern, args, kwargs",
     [
-        (ValueError, "variables are not there yet", ("/<name>",), {}),
-        (ValueError, "variables are not there yet", ("/welcome/<int:id>",), {}),
         (ValueError, "domain are not there yet", ("example.com/",), {}),
+        (ValueError, "domain are not there yet", ("<user>.example.com/",), {}),
         (ValueError, "begins with a slash", ("",), {}),
         (ValueError, "without query", ("/a?b",), {}),
         (ValueError, "without query", ("/a#b",), {}),

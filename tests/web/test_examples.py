@@ -116,6 +116,12 @@ def test_the_first_page_of_the_manual(program: str, peer: Callable[[str], str]) 
         assert content == b"Hello, World!"
 
 
+def test_the_variable_in_the_readme() -> None:
+    program = blocks("packages/pants-web/README.md")[0]
+    with running("-c", ON_A_FREE_PORT + program) as (_, url):
+        assert fetch(url + "welcome/Ada%20L") == (200, b"Hello, Ada L!")
+
+
 def test_the_example_is_the_program_of_the_manual() -> None:
     def essence(program: str) -> list[str]:
         lines = program.replace(": HTTPRequest", "").replace(" -> str", "").replace('"', "'").splitlines()

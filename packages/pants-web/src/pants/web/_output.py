@@ -47,6 +47,11 @@ def to_answer(output: object, content_type: str | None, headers: dict[str, str])
     raise TypeError(f"a view returns str, bytes or None, so far; not {type(output).__name__}")
 
 
+def is_content(output: object) -> bool:
+    """Whether what a view has returned is nothing but content, so that it must mean it to be sent."""
+    return isinstance(output, (str, bytes, bytearray, memoryview, dict, list, tuple))
+
+
 def with_charset(content_type: str) -> str:
     """Return a content type that names the charset of a str: its own, or else UTF-8."""
     return content_type if _CHARSET.search(content_type) else f"{content_type}; charset=UTF-8"

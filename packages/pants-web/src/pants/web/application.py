@@ -1,7 +1,7 @@
 """Applications: functions that answer requests, found by path (manual: "pants.web.application").
 
-A request comes from `pants.http.HTTPServer` to `Application.__call__`; that finds its route, calls the route's
-function, and sends what the function returns.
+A request comes from `pants.http.HTTPServer` to `Application.__call__`; that finds its route in a
+`pants.web.routing.RouteTable`, calls the route's function, and sends what the function returns.
 """
 
 from __future__ import annotations
@@ -9,37 +9,28 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar, overload
-from urllib.parse import unquote
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, overload
 
 from pants import Engine
 from pants.http import HTTPRequest, HTTPServer
 from pants.http._answer import check_value, find_charset, own_fields_refused
-from pants.web._output import Answer, error_page, to_answer
+from pants.web._output import Answer, error_page, is_content, to_answer
+from pants.web._rules import Rule
+from pants.web.converters import Converter, register_converter
+from pants.web.routing import Missing, Route, RouteTable, View
 
-__all__ = ["Application"]
+__all__ = ["Application", "Converter", "register_converter"]
 
 log = logging.getLogger("pants.web")
 
-View = Callable[..., Any]
 V = TypeVar("V", bound=View)
-
-
-class Route(NamedTuple):
-    """A function that answers requests, and what goes with each of its answers."""
-
-    name: str
-    rule: str
-    view: View
-    content_type: str | None
-    headers: dict[str, str]
 
 
 class Application:
     """A web application: a request handler for `pants.http.HTTPServer` (manual: "Application").
 
-    Rules are plain paths so far; those with variables or a domain are refused.
+    Rules are paths so far, with variables or without; those with a domain are refused.
 
     Args:
         name: A name for the application.
@@ -52,15 +43,18 @@ class Application:
         >>> @app.route("/")
         ... def hello(request):
         ...     return "Hello, World!"
+        >>> @app.route("/user/<int:id>")
+        ... def user(request, id):
+        ...     return f"User {id}"
 
-        ``app.run()`` then serves it.
+        ``app.run()`` then serves them.
     """
 
     def __init__(self, name: str | None = None, debug: bool = False, fix_end_slash: bool = False) -> None:
         self.name = name
         self.debug = debug
         self.fix_end_slash = fix_end_slash
-        self._routes: dict[str, dict[str, Route]] = {}  # by path, and then by method
+        self._table = RouteTable()
         self._views: dict[str, View] = {}  # by the name of the route
 
     # --- Routes -------------------------------------------------------------------------------------------------
@@ -102,15 +96,39 @@ class Application:
     ) -> Any:
         """Register a function for the requests to a path (manual: "Module.route").
 
-        The function is called with the request. It returns a str, bytes, or None for an answer without content (204);
-        or it answers by the request's own methods, and returns None. A text that begins with ``<!DOCTYPE`` or ``<html``
-        is sent as HTML. It is encoded with the charset of its type, UTF-8 if that names none.
+        The function is called with the request, and the values of the rule's variables behind it. It returns a str,
+        bytes, or None for an answer without content (204); or it answers by the request's own methods, and returns
+        None. A text that begins with ``<!DOCTYPE`` or ``<html`` is sent as HTML. It is encoded with the charset of its
+        type, UTF-8 if that names none.
+
+        A class may stand in its place. It is called in the same way, answers the request or takes over its connection,
+        and the instance is not sent.
+
+        In a rule ``<name>`` is a variable, which captures one segment of the path, or what is left of one beside other
+        text. It may name a converter and its options, as in ``<int:id>`` or ``<int(digits=4 min=1970):year>``, and a
+        default, as in ``<path:page=welcome>``: then the path may also end just before the variable, whatever the rule
+        has behind it. The converters are (manual: "Rule Variable Converters"):
+
+        - ``string``: anything but a slash, the one that is meant where none is named; ``min``, ``max``, ``length``.
+        - ``path``: anything at all.
+        - ``int``, or ``integer``: ``digits`` is their exact number; out of ``min`` and ``max`` it is a 400.
+        - ``float``: out of ``min`` and ``max`` it is a 400.
+        - ``any``: one of the strings that its options are.
+        - ``regex``: what a regular expression matches; ``namegen`` is a ``%`` format for URLs.
+        - ``domainpart``: anything but a slash and a period.
+        - those of `register_converter`.
+
+        Paths are percent-decoded before they are compared, but an encoded slash is no slash to rules; the function
+        gets it as one. What is captured and no UTF-8 is a 400.
+
+        A rule without variables goes before one with variables. Among these goes first the one with more text before
+        its first variable, and then the one that was registered first.
 
         Args:
             rule: A path that begins with a slash, in plain characters; nothing is to be percent-encoded.
             name: The name of the route; that of the function by default.
             methods: The methods to answer; another gets 405.
-            auto404: Whether arguments of the function that are not true give 404. Plain paths have no arguments.
+            auto404: Whether a value of a variable that is not true, as 0, gives a 404; the function is not called then.
             headers: Headers to send with every answer.
             content_type: The Content-Type of every answer.
             func: The function, where this is not used as a decorator.
@@ -123,7 +141,7 @@ class Application:
             ValueError: The rule is none that can be served; it has a route for that method already; the name has been
                 given to another function; or a header cannot be sent.
         """
-        check_rule(rule)
+        parsed = Rule(rule)
         if isinstance(methods, str):
             raise TypeError(f"methods is an iterable of names of methods, not {methods!r}")
         names = [method.upper() for method in methods]
@@ -142,59 +160,66 @@ class Application:
             if not callable(view):
                 raise TypeError(f"a route calls a function, and {view!r} cannot be called")
             route_name = name or getattr(view, "__name__", None) or type(view).__name__
-            self._add(Route(route_name, rule, view, content_type, fixed), names)
+            self._add(parsed, Route(route_name, rule, view, content_type, fixed, auto404), names)
             return view
 
         return register if func is None else register(func)
 
-    def _add(self, route: Route, methods: list[str]) -> None:
+    def _add(self, rule: Rule, route: Route, methods: list[str]) -> None:
         if self._views.get(route.name, route.view) is not route.view:
             raise ValueError(f"the name {route.name!r} has been given to another function; give name= to one of them")
-        by_method = self._routes.get(route.rule, {})
-        for method in methods:
-            if method in by_method:
-                raise ValueError(f"{route.rule} has a route for {method} already, named {by_method[method].name!r}")
+        self._table.add(rule, route, methods)
         self._views[route.name] = route.view
-        self._routes.setdefault(route.rule, {}).update(dict.fromkeys(methods, route))
 
     # --- Requests -----------------------------------------------------------------------------------------------
 
     def __call__(self, request: HTTPRequest) -> None:
         """Answer a request."""
-        path = request.path
-        by_method = self._routes.get(path)
-        if by_method is None:
-            by_method = self._find_decoded(path)
-        if by_method is None:
-            self._send(request, self._not_found(request))
+        by_method = self._table.plain.get(request.path)
+        route = None if by_method is None else by_method.get(request.method)
+        if route is not None:
+            self._answer(request, route, ())
             return
-        route = by_method.get(request.method)
-        if route is None:  # RFC 9110 §15.5.6
-            self._send(request, error_page(405, {"Allow": ", ".join(by_method)}))
+        found = self._table.find(request.path, request.method)
+        if isinstance(found, Missing):
+            self._send(request, self._no_route(request, found))
             return
         try:
-            output = route.view(request)
-            if output is not None or not request.finished:
+            values = found.values(request)
+        except Exception as error:  # noqa: BLE001 - a converter's: 400, whatever it is (manual: "decode")
+            log.debug("No value for a variable of %s, on %r: %r", found.route.rule, request, error)
+            self._send(request, error_page(400, details=traceback.format_exc() if self.debug else ""))
+            return
+        self._answer(request, found.route, values)
+
+    def _answer(self, request: HTTPRequest, route: Route, values: Sequence[Any]) -> None:
+        """Call the function of a route, and send what it returns."""
+        try:
+            if route.auto404 and not all(values):
+                self._send(request, error_page(404))
+                return
+            output = route.view(request, *values)
+            # One that has answered returns nothing, or whatever has taken the connection over. If it is content, the
+            # program means to answer twice, and is told.
+            if not request.finished or is_content(output):
                 request.send_response(*to_answer(output, route.content_type, route.headers))
         except Exception:
             log.exception("The route %r (%s) failed, on %r", route.name, route.rule, request)
             if not request.finished:
                 self._send(request, error_page(500, details=traceback.format_exc() if self.debug else ""))
 
-    def _find_decoded(self, path: str) -> dict[str, Route] | None:
-        """Find the routes of a path that is percent-encoded (RFC 3986 §2.1)."""
-        if "%" not in path or "%2f" in path.lower():  # a slash that is encoded divides nothing (§2.2)
-            return None
-        try:
-            return self._routes.get(unquote(path, errors="strict"))
-        except UnicodeDecodeError:
-            return None
-
-    def _not_found(self, request: HTTPRequest) -> Answer:
-        if self.fix_end_slash and f"{request.path}/" in self._routes:
+    def _no_route(self, request: HTTPRequest, missing: Missing) -> Answer:
+        if missing.allowed:  # RFC 9110 §15.5.6
+            return error_page(405, {"Allow": ", ".join(missing.allowed)})
+        if self.fix_end_slash and self._has_route(f"{request.path}/", request.method):
             query = f"?{request.query}" if request.query else ""
-            return error_page(301, {"Location": f"{request.path}/{query}"})
+            return error_page(301, {"Location": f"{own_path(request.path)}/{query}"})
         return error_page(404)
+
+    def _has_route(self, path: str, method: str) -> bool:
+        """Whether a path has a route, be it for other methods."""
+        found = self._table.find(path, method)
+        return not isinstance(found, Missing) or bool(found.allowed)
 
     def _send(self, request: HTTPRequest, answer: Answer) -> None:
         request.send_response(*answer)
@@ -229,21 +254,10 @@ class Application:
             server.engine.poll(0)  # the connections are closed
 
 
-def check_rule(rule: str) -> None:
-    """Raise unless a rule is a plain path.
-
-    Raises:
-        TypeError: It is not a str.
-        ValueError: It is something else.
-    """
-    if not isinstance(rule, str):
-        raise TypeError(f"a rule is a str, not {rule!r}; is it @app.route(...) without its parentheses?")
-    if "<" in rule or ">" in rule:
-        raise ValueError(f"rules with variables are not there yet: {rule!r}")
-    if not rule.startswith("/"):
-        raise ValueError(f"a rule begins with a slash, and rules with a domain are not there yet: {rule!r}")
-    if "?" in rule or "#" in rule:
-        raise ValueError(f"a rule is a path, without query and fragment: {rule!r}")
+def own_path(path: str) -> str:
+    """Return a path as a reference that stays on this host (RFC 3986 §4.2), for browsers too."""
+    path = path.replace("\\", "%5C")  # which they take for a slash
+    return f"/.{path}" if path.startswith("//") else path  # what follows two slashes is a host
 
 
 def url_of(scheme: str, address: Any) -> str:

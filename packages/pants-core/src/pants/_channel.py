@@ -7,6 +7,7 @@ from collections.abc import Callable
 from socket import socket as Socket
 from typing import Any, Final
 
+from pants._settings import replace_by_settings
 from pants.engine import Engine
 
 log = logging.getLogger("pants")
@@ -50,6 +51,10 @@ class Channel:
     socket: Socket | None
     #: Whether one of the channel's hooks is running, and polls the engine: the channel is left alone meanwhile.
     _hook_polls: bool
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        replace_by_settings(cls)
 
     def __init__(self, engine: Engine | None) -> None:
         if engine is None:
@@ -149,6 +154,10 @@ class Channel:
 
     def _log_and_close(self, what: str, exception: Exception) -> None:
         log.error("%s on %r: %s", what, self, exception, exc_info=exception)
+        self._close_failed()
+
+    def _close_failed(self) -> None:
+        """Close the channel, for one of its hooks has failed."""
         self.close()
 
     def _call_hook(self, hook: Callable[..., object], *args: Any) -> None:
@@ -172,7 +181,7 @@ class Channel:
             self.on_error(exception)
         except Exception:
             log.exception("on_error of %r failed, on %r", self, exception)
-            self.close()
+            self._close_failed()
         # The traceback leads to frames that lead back to the channel, a cycle where a caller keeps the exception.
         exception.__traceback__ = None
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pants._channel import Channel, log
+from pants._channel import log
+from pants._delivery import Delivery
 
 
-class StreamHooks(Channel):
+class StreamHooks(Delivery):
     """What can happen to a stream, in this order:
 
         [on_ssl_handshake] on_connect {on_read, on_write, on_high_water, on_idle_timeout}* [on_end] [an error] on_close

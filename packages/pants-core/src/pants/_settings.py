@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-#: The names of all settings; each is a `Setting` in the class that introduces it.
-SETTINGS: Final = ("connect_timeout", "handshake_timeout", "close_timeout", "high_water")
+from typing import Any
 
 
 class Setting:
@@ -46,11 +43,12 @@ def check_setting(name: str, value: object) -> None:
         raise ValueError(f"{name} is 0 or more, not {value!r}")
 
 
-def replace_by_setting(cls: type, name: str) -> None:
-    """Make a plain value, given to a setting in a subclass, that setting's default there."""
-    value = cls.__dict__[name]
-    if hasattr(value, "__get__"):  # a property, say: the subclass's own affair
-        return
-    setting = Setting(value, cls.__dict__.get("__doc__") or "")
-    setting.__set_name__(cls, name)
-    setattr(cls, name, setting)
+def replace_by_settings(cls: type) -> None:
+    """Make plain values, given to settings in a subclass (``close_timeout = 5``), those settings' defaults there."""
+    for name, value in list(cls.__dict__.items()):
+        if hasattr(value, "__get__"):  # a method, or a property: the subclass's own affair
+            continue
+        if any(isinstance(base.__dict__.get(name), Setting) for base in cls.__mro__[1:]):
+            setting = Setting(value, cls.__dict__.get("__doc__") or "")
+            setting.__set_name__(cls, name)
+            setattr(cls, name, setting)

@@ -25,11 +25,10 @@ from pants._connector import Connector
 from pants._hooks import StreamHooks
 from pants._linger import Linger
 from pants._send_queue import StartTLS
-from pants._settings import SETTINGS, Setting, replace_by_setting
+from pants._settings import Setting
 from pants._tls import TLSSettings
 from pants.delimiter import Framer
 from pants.engine import ERROR, HANGUP, READ, WRITE, Engine, Handler
-from pants.errors import BufferOverflow, FramingError
 
 if TYPE_CHECKING:
     from pants.server import Server
@@ -113,12 +112,6 @@ class Transport(StreamHooks):
     secure: bool
     #: The exception that ended the connection (a reset, say), or None where it was closed in order.
     close_error: Exception | None
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        for name in SETTINGS:  # a subclass says `close_timeout = 5`
-            if name in cls.__dict__:
-                replace_by_setting(cls, name)
 
     def __init__(self, engine: Engine | None, server: Server | None) -> None:
         super().__init__(engine)
@@ -397,34 +390,6 @@ class Transport(StreamHooks):
         """Hand out what has been received and not been handed out."""
         if self._read_framer is not None and self._read_framer.pending:
             self._hand_out(b"")
-
-    def _deliver(self, framer: Framer) -> None:
-        """Hand out the frames that are complete. What on_read() raises costs its own frame only."""
-        stuck_at = -1
-        while self._may_read:
-            try:
-                framer.deliver_to(self)
-                return
-            except FramingError as exception:
-                if exception.framer is not framer:  # the hook's own
-                    self._contain(exception)
-                    continue
-                rule = (framer.delimiter, framer.limit, framer.regex_search)
-                self._tell_stuck(exception)
-                # The hook may have set another rule; but only so often as frames come of it.
-                if stuck_at == framer.pending or rule == (framer.delimiter, framer.limit, framer.regex_search):
-                    framer.clear()
-                stuck_at = framer.pending
-            except Exception as exception:  # noqa: BLE001 - hooks are contained
-                self._contain(exception)
-
-    def _tell_stuck(self, exception: FramingError) -> None:
-        exception.framer = None  # which the user may keep, and which holds what was received
-        if isinstance(exception, BufferOverflow):
-            self._call_hook(self.on_overflow_error, exception)
-            exception.__traceback__ = None  # as in _contain()
-        else:
-            self._contain(exception)
 
     def _look_again(self) -> None:
         """What is buffered may have become a frame."""

@@ -432,14 +432,17 @@ class Stream(SecureTransport):
         """
         if not self.connected:
             raise self._not_connected("write_file")
-        item = _send_queue.FileSlice(sfile, nbytes, offset)
+        self._write_slice(_send_queue.FileSlice(sfile, nbytes, offset))
+        if flush:
+            self.flush()
+
+    def _write_slice(self, item: _send_queue.FileSlice) -> None:
+        """Queue a part of a file. It is closed when it has been sent."""
         if item.size:
             self._unsent.append(item)
             self._attend_soon()
         else:
             item.close()
-        if flush:
-            self.flush()
 
     def write_packed(self, *data: Any, format: str | bytes | None = None, flush: bool = False) -> None:  # noqa: A002
         """Pack values, and queue them to be sent (manual: "Stream.write_packed").

@@ -23,6 +23,7 @@ from pants.http._limits import Limits
 from pants.http._receiving import FormSink, SlowReaderWatch
 from pants.http._refused import Refused
 from pants.http._request import HTTPRequest
+from pants.http._successor import Carrier, Successor
 
 if TYPE_CHECKING:
     from pants.http.server import HTTPServer
@@ -61,7 +62,7 @@ _WAITING: Final = 3  # for an answer to be given or taken, before what was held 
 _TAKEN: Final = 4  # another protocol has taken over
 
 
-class HTTPConnection(Stream):
+class HTTPConnection(Carrier):
     """A connection to an `HTTPServer` (manual: "HTTPConnection").
 
     Programs seldom meet it: what they need is in `HTTPRequest`. It can be the base of a class for another protocol on
@@ -577,7 +578,9 @@ class HTTPConnection(Stream):
 
     def on_high_water(self) -> None:
         """Reads nothing until the client has taken the answers it has got, and cuts it off if it does not."""
-        if self._phase != _TAKEN:
+        if self._phase == _TAKEN:
+            super().on_high_water()
+        else:
             self._choked = True
             self.pause_reading()
             self._watch_taking()
@@ -612,12 +615,15 @@ class HTTPConnection(Stream):
 
     # --- Another protocol -----------------------------------------------------------------------------------------
 
-    def take_over(self) -> None:
+    def take_over(self, successor: Successor | None = None) -> None:
         """Leave HTTP, for the current request has led to another protocol (RFC 9110 §7.8).
 
         From now on everything that arrives, and has arrived behind the request, is for `on_read`, which whoever calls
         this has overridden, in a subclass or on the instance; `on_write`, `on_end`, `on_idle_timeout` and `on_close`
         too, where HTTP's do not fit. `idle_timeout` is off. `current_request` stays as it is, and need not be finished.
+
+        Args:
+            successor: What is told all of this instead.
 
         Raises:
             RuntimeError: There is no current request, or its body has not arrived.
@@ -630,7 +636,10 @@ class HTTPConnection(Stream):
         self.high_water = Stream.high_water
         self._watch_no_more()
         self._choked = False
-        if soon and (self._held is not None or self._peer_ended):
+        self._fields = b""
+        if successor is not None:
+            self._carry(successor)
+        if soon and (self._held is not None or self._peer_ended or successor is not None):
             self.pause_reading()
             self.engine.callback(self._hand_over)
         elif soon:
@@ -638,12 +647,15 @@ class HTTPConnection(Stream):
 
     def _hand_over(self) -> None:
         held, self._held = self._held, None
-        if self.connected:
-            self.resume_reading()
-            if held:
-                self._hand_out(bytes(held))
-            if self._peer_ended and self.connected:
-                self._call_hook(self.on_end)
+        if not self.connected:
+            return
+        self.resume_reading()
+        if self._successor is not None:
+            self._call_hook(self._successor._connection_begins)
+        if held and not self.closed:
+            self._hand_out(bytes(held))
+        if self._peer_ended and self.connected:
+            self._call_hook(self.on_end)
 
     # --- Ends ---------------------------------------------------------------------------------------------------
 
@@ -651,12 +663,17 @@ class HTTPConnection(Stream):
         """Close the connection as soon as it owes no answer."""
         if self._phase == _IDLE:
             self.close()
+        elif self._successor is not None:
+            self._call_hook(self._successor._server_shuts_down)
         elif self.current_request is not None and not self.current_request.code:
             self.current_request._ending |= _answer.CLOSE
 
     def on_end(self) -> None:
         """Closes the connection, once the requests that have arrived are answered."""
         self._peer_ended = True
+        if self._successor is not None:
+            super().on_end()
+            return
         request = self.current_request
         if request is not None and request._without_content and self._phase == _WAITING and self._held is None:
             self.close()  # it has got all that it is owed
@@ -725,6 +742,7 @@ class HTTPConnection(Stream):
             self._tally[request.code] += 1
             self._account(request)
             self._tell_closed(request)
+        super().on_close()
 
     def _tell_closed(self, request: HTTPRequest) -> None:
         """Tell a request that was not finished that it has no connection any more."""

@@ -1,0 +1,521 @@
+"""Opening a WebSocket as a client: the connection, a proxy's tunnel, TLS, the handshake, redirects (RFC 6455 §4.1)."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+from http.cookies import SimpleCookie
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from pants._timers import check_seconds
+from pants.engine import Engine
+from pants.errors import ConnectTimeout
+from pants.http._answer import check_value, encoded
+from pants.http._cookies import parse_cookies
+from pants.http._head import HEAD_END
+from pants.http._successor import Carrier
+from pants.http._ws_deflate import Deflate
+from pants.http._ws_handshake import (
+    Fields,
+    HandshakeError,
+    Opening,
+    Target,
+    ascii_host,
+    basic_credentials,
+    own_fields,
+    parse_url,
+)
+from pants.http.utils import HTTPHeaders
+
+if TYPE_CHECKING:
+    from pants.http.websocket import WebSocket
+
+# The longest head of an answer, in bytes, and how many interim answers may come before it.
+_LONGEST_HEAD: Final = 65536
+_MOST_INTERIM: Final = 20
+# RFC 9110 §15.4
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+# What stays behind where a redirect leads to another origin.
+_PRIVATE: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+_COOKIE_NAME: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+class Proxy(NamedTuple):
+    """An HTTP proxy.
+
+    Attributes:
+        host: Its name or address.
+        port: Its port.
+        credentials: The value of Proxy-Authorization, or None.
+    """
+
+    host: str
+    port: int
+    credentials: str | None
+
+
+def parse_proxy(url: str) -> Proxy:
+    """Take the URL of a proxy apart.
+
+    Raises:
+        TypeError: It is not a str.
+        ValueError: It is no URL, or that of another kind of proxy.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"proxy is a URL, True or None, not {url!r}")
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    if parts.scheme.lower() != "http" or not parts.hostname:
+        raise ValueError(f"a proxy is given as http://host:port, unlike {url!r}; other kinds are not spoken to")
+    credentials = None
+    if parts.username is not None or parts.password is not None:
+        credentials = basic_credentials(unquote(parts.username or ""), unquote(parts.password or ""))
+    return Proxy(ascii_host(parts.hostname), 80 if parts.port is None else parts.port, credentials)
+
+
+def environment_proxy(target: Target) -> str | None:
+    """Return the URL of the proxy that the environment names for a target, or None."""
+    if proxy_bypass(target.host) or proxy_bypass(f"{target.host}:{target.port}"):
+        return None
+    proxies = getproxies()
+    names = ("wss", "https", "all") if target.secure else ("ws", "http", "all")
+    return next((proxies[name] for name in names if proxies.get(name)), None)
+
+
+class ClientRequest:
+    """What a client asks for; it takes the place of the request in the constructor of a `WebSocket`.
+
+    Args:
+        engine: The engine.
+        url: Where to.
+        headers, cookies, origin, subprotocols, compression, proxy, verify_ssl, ssl_options, max_redirects: As of
+            `WebSocket.connect`; ``subprotocols`` have been checked.
+
+    Raises:
+        TypeError, ValueError: As of `WebSocket.connect`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        url: str,
+        *,
+        headers: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
+        cookies: Mapping[str, Any] | None = None,
+        origin: str | None = None,
+        subprotocols: tuple[str, ...] = (),
+        compression: Deflate | None = None,
+        proxy: str | bool | None = True,
+        verify_ssl: bool = True,
+        ssl_options: Any = None,
+        max_redirects: int = 10,
+    ) -> None:
+        if not isinstance(engine, Engine):
+            raise TypeError(f"engine is a pants.Engine, not {engine!r}")
+        self.engine = engine
+        self.target = parse_url(url)
+        self.fields = own_fields(headers)
+        if cookies:
+            self.fields.append(("Cookie", _cookie_value(cookies)))
+        if origin is not None:
+            check_value("origin", origin)
+            self.fields.append(("Origin", origin))
+        self.subprotocols = subprotocols
+        self.compression = compression
+        self.proxy = proxy
+        if proxy is not True:
+            self.find_proxy(self.target)
+        if not isinstance(verify_ssl, bool):
+            raise TypeError(
+                f"verify_ssl is True or False, not {verify_ssl!r}; a file goes into ssl_options, as ca_certs"
+            )
+        self.ssl_options = _tls_options(verify_ssl, ssl_options)
+        if isinstance(max_redirects, bool) or not isinstance(max_redirects, int):
+            raise TypeError(f"max_redirects is a number, not {max_redirects!r}")
+        self.max_redirects = max_redirects
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.url}>"
+
+    @property
+    def url(self) -> str:
+        """Where to, without credentials."""
+        return self.target.url
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether TLS is spoken."""
+        return self.target.secure
+
+    def find_proxy(self, target: Target) -> Proxy | None:
+        """Return the proxy to a target, or None.
+
+        Raises:
+            TypeError, ValueError: As `parse_proxy`.
+        """
+        if self.proxy is True:
+            url = environment_proxy(target)
+            return None if url is None else parse_proxy(url)
+        return None if not self.proxy else parse_proxy(self.proxy)
+
+
+def _cookie_value(cookies: Mapping[str, Any]) -> str:
+    pairs = []
+    for name, value in cookies.items():
+        value = getattr(value, "coded_value", value)  # of a SimpleCookie
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"cookies are names and values, both str, not {name!r} and {value!r}")
+        if not name or not _COOKIE_NAME.issuperset(name):
+            raise ValueError(f"no cookie can have the name {name!r}")
+        check_value(f"the cookie {name}", value)
+        if ";" in value:
+            raise ValueError(f"the cookie {name} cannot contain a semicolon: {value!r}")
+        pairs.append(f"{name}={value}")
+    return "; ".join(pairs)
+
+
+def _tls_options(verify: bool, options: Any) -> Any:
+    if isinstance(options, ssl.SSLContext):
+        if not verify:
+            raise ValueError("verify_ssl=False does not go with an SSLContext, which says by itself what it verifies")
+        return options
+    options = dict(options or {})
+    if not verify:
+        options.setdefault("cert_reqs", ssl.CERT_NONE)
+    return options
+
+
+class ClientConnection(Carrier):
+    """The connection of a WebSocket that is being opened."""
+
+    __slots__ = ("_connecting",)
+
+    def __init__(self, connecting: Connecting, engine: Engine) -> None:
+        super().__init__(engine=engine)
+        self._connecting: Connecting | None = connecting
+
+    def on_connect(self) -> None:
+        """See `pants.Stream`."""
+        if self._connecting is not None:
+            self._connecting.connected()
+
+    def on_ssl_handshake(self) -> None:
+        """See `pants.Stream`."""
+        if self._connecting is not None:
+            self._connecting.secured()
+
+    def on_read(self, data: bytes) -> None:
+        """See `pants.Stream`."""
+        if self._connecting is not None:
+            self._connecting.received(data)
+
+    def on_end(self) -> None:
+        """See `pants.Stream`."""
+        if self._connecting is not None:
+            self._connecting.fail(HandshakeError("the server has closed the connection during the handshake"))
+        else:
+            super().on_end()
+
+    def on_error(self, exception: Exception) -> None:
+        """See `pants.Stream`."""
+        if self._connecting is not None:
+            self._connecting.fail(exception)
+        else:
+            super().on_error(exception)
+
+    def on_connect_error(self, exception: Exception) -> None:
+        """See `pants.Stream`."""
+        if self._connecting is not None:
+            self._connecting.fail(exception)
+
+    def on_ssl_handshake_error(self, exception: Exception) -> None:
+        """See `pants.Stream`."""
+        if self._connecting is not None:
+            self._connecting.fail(exception)
+        else:
+            super().on_ssl_handshake_error(exception)
+
+    def on_ssl_error(self, exception: Exception) -> None:
+        """See `pants.Stream`."""
+        if self._connecting is not None:
+            self._connecting.fail(exception)
+        else:
+            super().on_ssl_error(exception)
+
+    def on_close(self) -> None:
+        """See `pants.Stream`."""
+        if self._connecting is not None:
+            error = self.close_error
+            self._connecting.fail(error or HandshakeError("the connection was closed during the handshake"))
+        super().on_close()
+
+
+class Connecting:
+    """The attempt to open a WebSocket, over as many connections as there are redirects.
+
+    Args:
+        websocket: The WebSocket, which is told how it ends.
+        request: What is asked for.
+    """
+
+    def __init__(self, websocket: WebSocket, request: ClientRequest) -> None:
+        self._websocket = websocket
+        self._request = request
+        self._engine = request.engine
+        self._target = request.target
+        self._fields = request.fields
+        self._redirects = self._interim = 0
+        self._connection: ClientConnection | None = None
+        self._opening: Opening | None = None
+        self._tunnelling = False
+        self._received = bytearray()
+        self._cancel: Callable[[], None] = _nothing
+        timeout = websocket.connect_timeout
+        if timeout is not None:
+            check_seconds(timeout, "connect_timeout", zero=True)
+            self._cancel = self._engine.defer(timeout, self._overdue)
+        self._cancel_begin = self._engine.callback(self._begin)
+
+    def cancel(self) -> None:
+        """Give up, and tell nobody."""
+        self._cancel()
+        self._cancel_begin()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection._connecting = None
+            connection.close(flush=False)
+
+    def fail(self, exception: Exception) -> None:
+        """Give up, and tell the WebSocket why."""
+        self.cancel()
+        self._websocket._opening_failed(exception)
+
+    def _overdue(self) -> None:
+        error = ConnectTimeout(None, f"{self._target.url} was not opened in time")
+        error.reason = "no answer in time"
+        self.fail(error)
+
+    def _begin(self) -> None:
+        """Connect to the target, or to the proxy before it."""
+        self._received.clear()
+        self._interim = 0
+        target = self._target
+        try:
+            if not self._make_opening():
+                self.fail(HandshakeError("on_handshake() has refused the handshake"))
+                return
+            proxy = self._request.find_proxy(target)
+            connection = self._connection = ClientConnection(self, self._engine)
+            connection.connect_timeout = None  # there is one for all of it
+            connection.handshake_timeout = None
+            self._tunnelling = proxy is not None
+            if proxy is None:
+                if target.secure:
+                    connection.startSSL(self._tls_options())
+                connection.connect((target.host, target.port))
+            else:
+                connection.connect((proxy.host, proxy.port))
+        except Exception as exception:  # noqa: BLE001 - a hook's, or what the environment names is no proxy
+            self.fail(exception)
+
+    def _make_opening(self) -> bool:
+        """Prepare the request; return whether the program agrees."""
+        request, websocket = self._request, self._websocket
+        headers: dict[str, Any] = {}
+        for name, value in self._fields:
+            headers[name] = [*headers[name], value] if name in headers else [value]
+        shown = {name: values[0] if len(values) == 1 else values for name, values in headers.items()}
+        request.target = self._target
+        websocket.is_secure = self._target.secure
+        if not websocket.on_handshake(request, shown):
+            return False
+        fields = own_fields(shown)
+        if self._target.credentials is not None and not any(name.lower() == "authorization" for name, _ in fields):
+            fields.append(("Authorization", self._target.credentials))
+        self._opening = Opening(self._target, fields, request.subprotocols, request.compression)
+        return True
+
+    def _tls_options(self) -> Any:
+        options = self._request.ssl_options
+        if isinstance(options, dict):
+            return {"server_hostname": self._target.host, "alpn_protocols": ["http/1.1"], **options}
+        return options
+
+    # --- What the connection tells ----------------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        """The connection is made; to the target securely, or to the proxy."""
+        connection, target = self._connection, self._target
+        assert connection is not None
+        if not self._tunnelling:
+            self._ask()
+            return
+        authority = f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
+        fields = [("Host", authority)]
+        proxy = self._request.find_proxy(target)
+        if proxy is not None and proxy.credentials is not None:
+            fields.append(("Proxy-Authorization", proxy.credentials))
+        connection.write(f"CONNECT {authority} HTTP/1.1\r\n".encode() + encoded(fields) + b"\r\n")
+
+    def _ask(self) -> None:
+        assert self._connection is not None
+        assert self._opening is not None
+        self._connection.write(self._opening.request())
+
+    def secured(self) -> None:
+        """The TLS handshake is over; without a tunnel, `connected` follows."""
+        if self._tunnelling:
+            self._tunnelling = False
+            self._ask()
+
+    def received(self, data: bytes) -> None:
+        """A part of an answer has arrived."""
+        received = self._received
+        searched = max(0, len(received) - len(HEAD_END) + 1)
+        received += data
+        while True:
+            end = received.find(HEAD_END, searched) + len(HEAD_END)
+            if end < len(HEAD_END):
+                if len(received) > _LONGEST_HEAD:
+                    self.fail(HandshakeError("the head of the server's answer is too long"))
+                return
+            head = bytes(received[:end])
+            del received[:end]
+            searched = 0
+            try:
+                status, headers = parse_answer(head)
+            except HandshakeError as error:
+                self.fail(error)
+                return
+            if 100 <= status < 200 and status != 101:  # RFC 9110 §15.2
+                self._interim += 1
+                if self._interim > _MOST_INTERIM:
+                    self.fail(HandshakeError("there are too many interim answers", status, headers))
+                    return
+                continue
+            break
+        if self._tunnelling:
+            self._begin_tunnel(status, headers)
+        else:
+            self._conclude(status, headers)
+
+    def _begin_tunnel(self, status: int, headers: HTTPHeaders) -> None:
+        """The proxy has answered (RFC 9110 §9.3.6)."""
+        connection, target = self._connection, self._target
+        assert connection is not None
+        if not 200 <= status < 300:
+            self.fail(
+                HandshakeError(f"the proxy answered with {status} to CONNECT {target.authority}", status, headers)
+            )
+        elif self._received:
+            self.fail(HandshakeError("the proxy has sent something nobody has asked for", status, headers))
+        elif target.secure:
+            connection._tls_host = target.host  # whose certificate it is to be, rather than the proxy's
+            try:
+                connection.startSSL(self._tls_options())
+            except Exception as exception:  # noqa: BLE001 - whatever is wrong with the options
+                self.fail(exception)
+        else:
+            self._tunnelling = False
+            self._ask()
+
+    def _conclude(self, status: int, headers: HTTPHeaders) -> None:
+        """The server has answered."""
+        if status in _REDIRECTS and "Location" in headers and self._request.max_redirects:
+            self._redirect(status, headers)
+            return
+        connection, opening, websocket = self._connection, self._opening, self._websocket
+        assert connection is not None
+        assert opening is not None
+        try:
+            subprotocol, codec = opening.check(status, headers)
+        except HandshakeError as error:
+            self.fail(error)
+            return
+        self._cancel()
+        self._connection = None
+        connection._connecting = None
+        rest = bytes(self._received)
+        connection._carry(websocket)
+        websocket._take_client_connection(connection, subprotocol, codec, headers)
+        if rest and not connection.closed:
+            websocket._connection_read(rest)
+
+    def _redirect(self, status: int, headers: HTTPHeaders) -> None:
+        """The server sends to somewhere else (RFC 6455 §4.1, RFC 9110 §15.4)."""
+        self._redirects += 1
+        if self._redirects > self._request.max_redirects:
+            self.fail(HandshakeError(f"there are more than {self._request.max_redirects} redirects", status, headers))
+            return
+        before = self._target
+        location = headers.get_list("Location")[0].partition("#")[0]
+        try:
+            target = parse_url(urljoin(before.url.replace("ws", "http", 1), location))
+        except ValueError as error:
+            self.fail(HandshakeError(f"the server redirects to what is no WebSocket: {error}", status, headers))
+            return
+        if before.secure and not target.secure:
+            self.fail(HandshakeError(f"the server redirects to {target.url}, which is not secure", status, headers))
+            return
+        if target.is_same_origin(before):
+            self._keep_cookies(headers)
+            if target.credentials is None:
+                target = target._replace(credentials=before.credentials)
+        else:
+            self._fields = [field for field in self._fields if field[0].lower() not in _PRIVATE]
+        self._target = target
+        self._let_go()
+        self._cancel_begin = self._engine.callback(self._begin)
+
+    def _keep_cookies(self, headers: HTTPHeaders) -> None:
+        """Give cookies that came with a redirect back to the server that has set them."""
+        jar: SimpleCookie = SimpleCookie()
+        for line in headers.get_list("Set-Cookie"):
+            jar.update(parse_cookies(line.partition(";")[0]))
+        if not jar:
+            return
+        own = [value for name, value in self._fields if name.lower() == "cookie"]
+        for line in own:
+            for name, morsel in parse_cookies(line).items():
+                jar.setdefault(name, morsel)
+        self._fields = [field for field in self._fields if field[0].lower() != "cookie"]
+        self._fields.append(("Cookie", _cookie_value(jar)))
+
+
+def parse_answer(head: bytes) -> tuple[int, HTTPHeaders]:
+    """Parse the head of an answer.
+
+    Args:
+        head: From the status line to the empty line, both included.
+
+    Returns:
+        The status code and the fields.
+
+    Raises:
+        HandshakeError: It is malformed.
+    """
+    fields: Fields = []
+
+    class Events:
+        @staticmethod
+        def on_header(name: bytes, value: bytes) -> None:
+            fields.append((name.decode("latin-1"), value.strip(b" \t").decode("latin-1")))
+
+    parser = HttpResponseParser(Events())
+    try:
+        parser.feed_data(head)
+    except HttpParserUpgrade:
+        pass
+    except HttpParserError as error:
+        raise HandshakeError(f"the server's answer is malformed: {error}") from None
+    return parser.get_status_code(), HTTPHeaders(fields)
+
+
+def _nothing() -> None:
+    """Cancel nothing."""

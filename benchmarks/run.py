@@ -8,9 +8,9 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-NAMES = ("timers", "lines", "many", "bodies", "echo", "http", "pipelined", "files")
+NAMES = ("timers", "lines", "many", "bodies", "many_websockets", "echo", "http", "pipelined", "files", "ws")
 # These compare whole servers.
-SERVERS = ("echo", "http", "pipelined", "files")
+SERVERS = ("echo", "http", "pipelined", "files", "ws")
 # The files that are sent: their names, and sizes in bytes.
 FILES = {"4KiB": 4096, "1MiB": 1024 * 1024}
 
@@ -45,6 +45,17 @@ class Comparison:
     def pipelined(self) -> None:
         # Without bjoern, which answers the first of them only.
         self.measure("http", "--browser", "--pipeline", "16", "--rounds", "5", *self.http_servers())
+
+    def ws(self) -> None:
+        servers = [
+            f"picows={self.peers_python} {self.peers}/ws_picows.py {{port}}",
+            f"pants={sys.executable} {self.peers}/pants_ws.py {{port}}",
+            f"websockets={self.peers_python} {self.peers}/ws_websockets.py {{port}} uv",
+            f"aiohttp={self.peers_python} {self.peers}/ws_aiohttp.py {{port}}",
+        ]
+        for size in ("128", "65536"):
+            print(f"{size} bytes, 20 connections", flush=True)
+            self.measure("ws", "--size", size, "--conns", "20", "--rounds", "5", *servers)
 
     def http_servers(self) -> list[str]:
         return [

@@ -496,6 +496,39 @@ class Transport(StreamHooks):
         self._note_blocked()
         return True
 
+    def _send_at_once(self, data: bytes, tell: bool) -> None:
+        """Send data now, if nothing waits before it; else queue it. Calls no hook.
+
+        For one message to many channels: each is touched once, rather than now and again when the loop attends to it.
+
+        Args:
+            data: What to send.
+            tell: Whether `on_write` is to be called, from the loop, if the kernel takes all.
+        """
+        queue = self._unsent
+        if queue or self.secure or self._handshaking or self._hook_polls or self.close_error is not None:
+            self.write(data)
+            return
+        try:
+            sent = self.socket.send(data)  # type: ignore[union-attr]
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self._send_failed(error)
+            return
+        if sent != len(data):
+            queue.append(memoryview(data)[sent:])
+            self._note_blocked()
+        if self._idle_seconds is not None or queue:
+            self._last_traffic = self.engine.time
+        if queue or tell:
+            self._drain_untold = not queue
+            self._attend_soon()  # for on_write(), or on_high_water()
+
+    def write(self, data: bytes) -> None:
+        """Queue data to be sent."""
+        raise NotImplementedError
+
     def _send_failed(self, error: Exception) -> None:
         _send_queue.clear(self._unsent)
         self._send_blocked = False

@@ -487,7 +487,7 @@ def broadcast(
 ) -> int:
     """Send one message to many WebSockets: it is encoded and framed once, not once for each.
 
-    It is not compressed. WebSockets that are not connected, or are in the middle of a message in fragments, are left
+    Where nothing else waits to be sent it goes out at once. It is not compressed. WebSockets that are not connected, or are in the middle of a message in fragments, are left
     out. It does not wait for slow ones; `WebSocket.on_high_water` and `WebSocket.queued_bytes` tell which they are.
 
     Args:
@@ -513,19 +513,19 @@ def broadcast(
         ...         self.users.discard(self)
     """
     opcode, payload = _message(data, frame)
-    pieces = frames.frame(opcode, payload, masked=False)
+    framed = b"".join(frames.frame(opcode, payload, masked=False))
     count = 0
-    for websocket in list(websockets):
+    for websocket in websockets:
         if not websocket.connected or websocket._fragments:
             continue
-        if websocket._masked or websocket._old:
-            websocket._write_message(opcode, payload)
-        else:
-            send = websocket._send
-            for piece in pieces:
-                send(piece)
-        websocket._wrote = True
         count += 1
+        if websocket._masked or websocket._old:
+            websocket._wrote = True
+            websocket._write_message(opcode, payload)
+            continue
+        # One that does not listen need not be told that all was sent.
+        websocket._wrote = tell = type(websocket).on_write is not WebSocket.on_write or websocket._wrote
+        websocket._connection._send_at_once(framed, tell)
     return count
 
 

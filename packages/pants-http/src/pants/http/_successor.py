@@ -37,8 +37,12 @@ class Successor:
         """Something was raised."""
         raise NotImplementedError
 
-    def _connection_closing(self) -> None:
-        """The connection is about to be closed by somebody else: the last chance to write."""
+    def _connection_closing(self, flush: bool) -> None:
+        """The connection is being closed, by whomever.
+
+        Args:
+            flush: Whether it sends what was written: then this is the last chance to write.
+        """
 
     def _connection_closed(self) -> None:
         """The connection has closed. Called once, last."""
@@ -87,8 +91,8 @@ class Carrier(Stream):
 
     def close(self, flush: bool = True) -> None:
         """See `pants.Stream`."""
-        if flush and self.connected and self._successor is not None:
-            self._successor._connection_closing()
+        if self.connected and self._successor is not None:
+            self._successor._connection_closing(flush)
         super().close(flush)
 
     def on_close(self) -> None:

@@ -31,6 +31,10 @@ log = logging.getLogger("pants.http")
 # What is received at once, in bytes, where messages are long. It takes fewer calls, and fewer copies.
 _LONG_RECEIVE: Final = 262144
 _LONG_FRAME: Final = 65536 - 14
+# What compressed data may become in one go, in bytes, before others have their turn.
+_MOST_INFLATED: Final = 1048576
+# Bytes a second that a peer has to take of what is left when the WebSocket closes.
+_CLOSE_RATE: Final = 500
 # Pings that were sent and not answered, at most; those before are forgotten.
 _MOST_PINGS: Final = 16
 # A ping that the program has not asked for.
@@ -44,6 +48,7 @@ class WebSocketLink(WebSocketHooks, Successor):
         "_alive_due",
         "_arguments",
         "_awaits_pong",
+        "_behind",
         "_choked",
         "_close_asked",
         "_close_due",
@@ -54,6 +59,7 @@ class WebSocketLink(WebSocketHooks, Successor):
         "_heard",
         "_inbox",
         "_inflating",
+        "_left",
         "_masked",
         "_may_read",
         "_old",
@@ -137,6 +143,7 @@ class WebSocketLink(WebSocketHooks, Successor):
         self._old = False  # draft 76 is spoken
         self._opened = False  # on_connect() has been called
         self._paused = self._choked = False
+        self._behind = False  # more has been received than can be inflated in one go
         self._may_read = False
         self._quick = 0  # where nothing is held, and on_read() wants whole messages: the length of the longest
         self._plain = False  # frames are neither masked nor compressed
@@ -146,6 +153,7 @@ class WebSocketLink(WebSocketHooks, Successor):
         self._awaits_pong = False
         self._alive_due: Callable[[], None] | None = None
         self._close_due: Callable[[], None] | None = None
+        self._left = 0  # unsent, when the closing handshake was last looked at
         self._close_asked: bytes | None = None  # close() was called before it was open
         self._close_sent = self._peer_closed = False
         self._pings: deque[tuple[bytes, float, bytes | None]] | None = None
@@ -203,7 +211,7 @@ class WebSocketLink(WebSocketHooks, Successor):
         self._quick = 0
         if not self._opened or self._has_closed:
             return
-        if self.connected and not self._may_read:
+        if self.connected and (self._behind or not self._may_read):
             self._connection.pause_reading()
         else:
             self._connection.resume_reading()
@@ -237,18 +245,14 @@ class WebSocketLink(WebSocketHooks, Successor):
     def _process(self) -> None:
         """Take apart what has arrived, and hand it out."""
         inbox, reader = self._inbox, self._reader
+        self._quick = 0
         try:
             if self._may_read and inbox.pending:
                 inbox.deliver(self)
             while self._may_read or not self.connected:
                 if self._inflating is not None:
-                    piece = next(self._inflating, None)
-                    if piece is not None:
-                        self._take_in(piece, False)
-                        continue
-                    self._inflating = None
-                    if reader.ends:
-                        self._take_in(b"", True)
+                    if not self._inflate(self._inflating):
+                        return
                     continue
                 payload = reader.take()
                 if payload is None:
@@ -259,10 +263,37 @@ class WebSocketLink(WebSocketHooks, Successor):
                     self._on_data(payload)
         except WebSocketError as error:
             self._fail(error)
-        if self._may_read and not self._old and reader.idle and inbox.idle and self._inflating is None:
+        except BaseException:
+            self._attend_soon()  # the engine may be started again
+            raise
+        if self._may_read and not self._old and reader.idle and inbox.idle:
             self._quick = inbox.limit
-        else:
-            self._quick = 0
+
+    def _inflate(self, pieces: Iterator[bytes]) -> bool:
+        """Take what a compressed piece is inflated to.
+
+        Returns:
+            False if that is so much that others have to have their turn first.
+        """
+        taken = 0
+        while self._may_read:
+            piece = next(pieces, None)
+            if piece is None:
+                self._inflating = None
+                if self._reader.ends:
+                    self._take_in(b"", True)
+                if self._behind:
+                    self._behind = False
+                    self._update_reading()
+                return True
+            self._take_in(piece, False)
+            taken += len(piece)
+            if taken >= _MOST_INFLATED:
+                self._behind = True
+                self._update_reading()
+                self._attend_soon()
+                return False
+        return True
 
     def _on_data(self, payload: bytes) -> None:
         """Take a piece of a message."""
@@ -372,7 +403,8 @@ class WebSocketLink(WebSocketHooks, Successor):
         again = interval
         # What is taken of a long transfer shows life as well; a ping would wait behind it.
         takes = connection._send_blocked and connection._last_traffic > self.engine.time - interval
-        if self._heard or takes or (not self._may_read and not self._choked):
+        deaf = connection._hook_polls or (not self._may_read and not self._choked)  # by this program's own doing
+        if self._heard or takes or deaf:
             self._heard = self._awaits_pong = False
         elif not self._awaits_pong:
             self._awaits_pong = True
@@ -440,13 +472,14 @@ class WebSocketLink(WebSocketHooks, Successor):
 
     def _wait_for_close(self) -> None:
         if self._close_due is None and self.close_timeout is not None:
+            self._left = self._connection.queued_bytes
             self._close_due = self.engine.defer(self.close_timeout, self._close_overdue)
 
     def _close_overdue(self) -> None:
         self._close_due = None
         connection = self._connection
         assert self.close_timeout is not None
-        if connection._send_blocked and connection._last_traffic > self.engine.time - self.close_timeout:
+        if self._left - connection.queued_bytes >= _CLOSE_RATE * self.close_timeout > 0:
             self._wait_for_close()  # it is still taking what was written before
             return
         if not self._peer_closed:
@@ -488,17 +521,18 @@ class WebSocketLink(WebSocketHooks, Successor):
         sent, self._close_sent = self._close_sent, True
         self._stop()
         self._reader.clear()
-        if self._old:
+        if not sent and self._old:
             self._send(OLD_CLOSE)
         elif not sent:
             self._send_frame(CLOSE, frames.close_payload(error.code, error.reason))
         connection.close()
 
-    def _connection_closing(self) -> None:
-        """Somebody else closes the connection, the server for example."""
-        if self._opened and not self._close_sent:
+    def _connection_closing(self, flush: bool) -> None:
+        if not self._opened:
+            return
+        self._stop()
+        if flush and not self._close_sent:  # somebody else closes it, the server for example
             self._close_sent = True
-            self._stop()
             if self._old:
                 self._send(OLD_CLOSE)
             else:

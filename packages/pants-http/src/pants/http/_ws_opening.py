@@ -127,6 +127,8 @@ class OldOpening(Successor):
     def _connection_ended(self) -> None:
         self._request.connection.close()
 
+    _server_shuts_down = _connection_ended
+
     def _connection_failed(self, exception: Exception) -> None:
         self._websocket._connection_failed(exception)
         self._request.connection.close(flush=False)

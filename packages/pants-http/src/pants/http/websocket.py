@@ -487,8 +487,9 @@ def broadcast(
 ) -> int:
     """Send one message to many WebSockets: it is encoded and framed once, not once for each.
 
-    Where nothing else waits to be sent it goes out at once. It is not compressed. WebSockets that are not connected, or are in the middle of a message in fragments, are left
-    out. It does not wait for slow ones; `WebSocket.on_high_water` and `WebSocket.queued_bytes` tell which they are.
+    Where nothing else waits to be sent it goes out at once. It is not compressed. WebSockets that are not connected, or
+    are in the middle of a message in fragments, are left out. It does not wait for slow ones; `WebSocket.on_high_water`
+    and `WebSocket.queued_bytes` tell which they are.
 
     Args:
         websockets: Where to.

@@ -154,10 +154,10 @@ class Channel:
 
     def _log_and_close(self, what: str, exception: Exception) -> None:
         log.error("%s on %r: %s", what, self, exception, exc_info=exception)
-        self._close_failed()
+        self._close_failed(exception)
 
-    def _close_failed(self) -> None:
-        """Close the channel, for one of its hooks has failed."""
+    def _close_failed(self, exception: Exception) -> None:
+        """Close the channel, for one of its hooks has failed with an exception."""
         self.close()
 
     def _call_hook(self, hook: Callable[..., object], *args: Any) -> None:
@@ -181,7 +181,7 @@ class Channel:
             self.on_error(exception)
         except Exception:
             log.exception("on_error of %r failed, on %r", self, exception)
-            self._close_failed()
+            self._close_failed(exception)
         # The traceback leads to frames that lead back to the channel, a cycle where a caller keeps the exception.
         exception.__traceback__ = None
 

@@ -24,7 +24,7 @@ class WebSocketHooks(Delivery):
     def _update_reading(self) -> None:
         raise NotImplementedError
 
-    def _close_with(self, code: int) -> None:
+    def _fail(self, code: int, reason: str, exception: Exception) -> None:
         raise NotImplementedError
 
     def on_handshake(self, request: Any, headers: dict[str, Any]) -> object:
@@ -88,7 +88,7 @@ class WebSocketHooks(Delivery):
         both alone, what is too long is dropped.
         """
         log.warning("%r: %s", self, exception)
-        self._close_with(1009)
+        self._fail(1009, "Message too big", exception)
 
     def on_error(self, exception: Exception) -> None:
         """Called with an exception that was raised in a hook, or by a file that was being sent.
@@ -100,5 +100,5 @@ class WebSocketHooks(Delivery):
     def on_close(self) -> None:
         """Called once, last, when the WebSocket has closed; `close_code` and `close_reason` tell why (manual)."""
 
-    def _close_failed(self) -> None:
-        self._close_with(1011)
+    def _close_failed(self, exception: Exception) -> None:
+        self._fail(1011, "Internal error", exception)

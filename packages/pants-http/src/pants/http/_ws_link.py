@@ -262,7 +262,8 @@ class WebSocketLink(WebSocketHooks, Successor):
                 elif self.connected:
                     self._on_data(payload)
         except WebSocketError as error:
-            self._fail(error)
+            log.debug("%r: %s", self, error)
+            self._fail(error.code, error.reason, error)
         except BaseException:
             self._attend_soon()  # the engine may be started again
             raise
@@ -421,10 +422,6 @@ class WebSocketLink(WebSocketHooks, Successor):
 
     # --- Closing ----------------------------------------------------------------------------------------------------
 
-    def _close_with(self, code: int) -> None:
-        """Close, as a user would, with a code."""
-        self._close(frames.close_payload(code, None))
-
     def _close(self, payload: bytes) -> None:
         """Send what was written, then a Close frame."""
         if self._has_closed:
@@ -462,11 +459,10 @@ class WebSocketLink(WebSocketHooks, Successor):
         self._stop()
         self._close_sent = True
         self._connection.resume_reading()  # for the peer's Close frame
+        self._send_close(payload)
         if self._old:
-            self._send(OLD_CLOSE)
             self._connection.close()
             return
-        self._send_frame(CLOSE, payload)
         self._wait_for_close()
         self._attend_soon()  # what has been received may hold it
 
@@ -511,21 +507,27 @@ class WebSocketLink(WebSocketHooks, Successor):
         else:
             connection.close()
 
-    def _fail(self, error: WebSocketError) -> None:
-        """Fail the WebSocket (RFC 6455 §7.1.7)."""
-        log.debug("%r: %s", self, error)
+    def _fail(self, code: int, reason: str, exception: Exception) -> None:
+        """Fail the WebSocket (RFC 6455 §7.1.7): tell the peer why, and wait for nothing that it may send."""
         connection = self._connection
+        if self._has_closed or not self._opened:
+            self._abort()
+            return
         if self.close_code is None:
-            self.close_code, self.close_reason = error.code, error.reason
-            self.close_error = error.with_traceback(None)
+            self.close_code, self.close_reason = code, reason
+            self.close_error = exception.with_traceback(None)
         sent, self._close_sent = self._close_sent, True
         self._stop()
         self._reader.clear()
-        if not sent and self._old:
-            self._send(OLD_CLOSE)
-        elif not sent:
-            self._send_frame(CLOSE, frames.close_payload(error.code, error.reason))
+        if not sent and connection.connected:
+            self._send_close(frames.close_payload(code, reason))
         connection.close()
+
+    def _send_close(self, payload: bytes) -> None:
+        if self._old:
+            self._send(OLD_CLOSE)
+        else:
+            self._send_frame(CLOSE, payload)
 
     def _connection_closing(self, flush: bool) -> None:
         if not self._opened:
@@ -533,13 +535,10 @@ class WebSocketLink(WebSocketHooks, Successor):
         self._stop()
         if flush and not self._close_sent:  # somebody else closes it, the server for example
             self._close_sent = True
-            if self._old:
-                self._send(OLD_CLOSE)
-            else:
-                self._send_frame(CLOSE, frames.close_payload(1001, None))
+            self._send_close(frames.close_payload(1001, None))
 
     def _server_shuts_down(self) -> None:
-        self._close_with(1001)
+        self._close(frames.close_payload(1001, None))
 
     def _connection_ended(self) -> None:
         if self._opened:

@@ -8,32 +8,38 @@ from typing import Any
 class Setting:
     """A number, 0 or more, or None.
 
+    Args:
+        default: What it is as long as it is not set.
+        doc: What it is for.
+        above_zero: Whether 0 will not do.
+
     Raises:
         TypeError: It is set to anything else.
         ValueError: It is set to a number below 0, or not a number (NaN).
     """
 
-    def __init__(self, default: float | None, doc: str) -> None:
+    def __init__(self, default: float | None, doc: str, above_zero: bool = False) -> None:
         self.default = default
+        self.above_zero = above_zero
         self.__doc__ = doc
         self.name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
-        check_setting(name, self.default)
+        check_setting(name, self.default, self.above_zero)
 
     def __get__(self, instance: Any, owner: type) -> Any:
         return self.default if instance is None else instance.__dict__.get(self.name, self.default)
 
     def __set__(self, instance: Any, value: float | None) -> None:
-        check_setting(self.name, value)
+        check_setting(self.name, value, self.above_zero)
         instance.__dict__[self.name] = value
 
     def __delete__(self, instance: Any) -> None:
         instance.__dict__.pop(self.name, None)
 
 
-def check_setting(name: str, value: object) -> None:
+def check_setting(name: str, value: object, above_zero: bool = False) -> None:
     """Raise unless ``value`` may be a setting's."""
     if value is None:
         return
@@ -41,6 +47,8 @@ def check_setting(name: str, value: object) -> None:
         raise TypeError(f"{name} is a number or None, not {value!r}")
     if not value >= 0:
         raise ValueError(f"{name} is 0 or more, not {value!r}")
+    if above_zero and not value:
+        raise ValueError(f"{name} is above 0, or None for never")
 
 
 def replace_by_settings(cls: type) -> None:
@@ -48,7 +56,9 @@ def replace_by_settings(cls: type) -> None:
     for name, value in list(cls.__dict__.items()):
         if hasattr(value, "__get__"):  # a method, or a property: the subclass's own affair
             continue
-        if any(isinstance(base.__dict__.get(name), Setting) for base in cls.__mro__[1:]):
-            setting = Setting(value, cls.__dict__.get("__doc__") or "")
-            setting.__set_name__(cls, name)
-            setattr(cls, name, setting)
+        for base in cls.__mro__[1:]:
+            if isinstance(inherited := base.__dict__.get(name), Setting):
+                setting = Setting(value, inherited.__doc__ or "", inherited.above_zero)
+                setting.__set_name__(cls, name)
+                setattr(cls, name, setting)
+                break

@@ -19,7 +19,7 @@ from socket import SO_ERROR, SOL_SOCKET
 from socket import socket as Socket
 from typing import TYPE_CHECKING, Any, Final
 
-from pants import _send_queue
+from pants import _kernel, _send_queue
 from pants._channel import NOT_ASKED, OWN_EVENT
 from pants._connector import Connector
 from pants._hooks import StreamHooks
@@ -506,7 +506,9 @@ class Transport(StreamHooks):
             tell: Whether `on_write` is to be called, from the loop, if the kernel takes all.
         """
         queue = self._unsent
-        if queue or self.secure or self._handshaking or self._hook_polls or self.close_error is not None:
+        if self.close_error is not None:  # see _broken()
+            return
+        if queue or self.secure or self._handshaking or self._hook_polls:
             self.write(data)
             return
         try:
@@ -528,6 +530,16 @@ class Transport(StreamHooks):
     def write(self, data: bytes) -> None:
         """Queue data to be sent."""
         raise NotImplementedError
+
+    def _outstanding(self) -> int:
+        """The number of bytes that the peer has not taken: queued, or sent and not acknowledged yet."""
+        return _send_queue.queued_size(self._unsent) + (
+            0 if self.socket is None else _kernel.unacknowledged(self.socket)
+        )
+
+    def _has_unread(self) -> bool:
+        """Whether something has been received by the kernel, and not been looked at yet."""
+        return self.socket is not None and _kernel.unread(self.socket) > 0
 
     def _send_failed(self, error: Exception) -> None:
         _send_queue.clear(self._unsent)

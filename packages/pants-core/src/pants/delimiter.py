@@ -21,7 +21,7 @@ from pants import _cutting
 from pants._cutting import Buffer, Sink, Strategy
 from pants.errors import FramingError
 
-__all__ = ["DEFAULT_LIMIT", "Framer", "check"]
+__all__ = ["DEFAULT_LIMIT", "Framer", "check", "check_limit"]
 
 DEFAULT_LIMIT: Final = 65536
 
@@ -128,10 +128,7 @@ class Framer(Buffer):
 
     @limit.setter
     def limit(self, limit: int) -> None:
-        if not isinstance(limit, int) or isinstance(limit, bool):
-            raise TypeError(f"the buffer size must be an int, not {type(limit).__name__}")
-        if limit < 1:
-            raise ValueError(f"the buffer size must be 1 or more, not {limit}")
+        check_limit(limit)
         self._limit = limit
         self._interrupted = True
 
@@ -256,6 +253,22 @@ def check(delimiter: Any, text: bool = False) -> None:
         _check_netstruct(delimiter)
     else:
         raise TypeError(_complaint(delimiter, text))
+
+
+def check_limit(limit: int) -> None:
+    """Check a value for `Framer.limit` (manual: Stream.buffer_size).
+
+    Args:
+        limit: The value.
+
+    Raises:
+        TypeError: It is not an int.
+        ValueError: It is below 1.
+    """
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise TypeError(f"the buffer size must be an int, not {type(limit).__name__}")
+    if limit < 1:
+        raise ValueError(f"the buffer size must be 1 or more, not {limit}")
 
 
 def _check_netstruct(delimiter: Any) -> None:

@@ -375,7 +375,7 @@ class HTTPConnection(Carrier):
     def _run_handler(self, handler: Callable[[HTTPRequest], object], request: HTTPRequest) -> None:
         try:
             result = handler(request)
-            if result is not None and not request.code:
+            if result is not None and not request.code and self._phase != _TAKEN:
                 self.server._check_result(result)
         except Exception as exception:  # noqa: BLE001 - handlers are contained
             self._handler_failed(request, exception)
@@ -615,19 +615,25 @@ class HTTPConnection(Carrier):
 
     # --- Another protocol -----------------------------------------------------------------------------------------
 
-    def take_over(self, successor: Successor | None = None) -> None:
+    @property
+    def taken_over(self) -> bool:
+        """Whether another protocol has the connection: see `take_over`."""
+        return self._phase == _TAKEN
+
+    def take_over(self) -> None:
         """Leave HTTP, for the current request has led to another protocol (RFC 9110 §7.8).
 
         From now on everything that arrives, and has arrived behind the request, is for `on_read`, which whoever calls
         this has overridden, in a subclass or on the instance; `on_write`, `on_end`, `on_idle_timeout` and `on_close`
         too, where HTTP's do not fit. `idle_timeout` is off. `current_request` stays as it is, and need not be finished.
 
-        Args:
-            successor: What is told all of this instead.
-
         Raises:
             RuntimeError: There is no current request, or its body has not arrived.
         """
+        self._pass_to(None)
+
+    def _pass_to(self, successor: Successor | None) -> None:
+        """Be taken over, by something that is told what happens, or by whoever has overridden the hooks."""
         if self.current_request is None or self._body is not None:
             raise RuntimeError(f"take_over() on {self!r}, which has no request that was received and is not finished")
         soon = self._phase == _WAITING
@@ -651,8 +657,8 @@ class HTTPConnection(Carrier):
             return
         self.resume_reading()
         if self._successor is not None:
-            self._call_hook(self._successor._connection_begins)
-        if held and not self.closed:
+            self._call_hook(self._successor._connection_begins, bytes(held or b""))
+        elif held:
             self._hand_out(bytes(held))
         if self._peer_ended and self.connected:
             self._call_hook(self.on_end)

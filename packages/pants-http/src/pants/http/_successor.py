@@ -16,8 +16,14 @@ class Successor:
 
     __slots__ = ()
 
-    def _connection_begins(self) -> None:
-        """The connection is this protocol's now. Called once, first."""
+    def _connection_begins(self, rest: bytes) -> None:
+        """The connection is this protocol's now. Called once, first.
+
+        Args:
+            rest: What has arrived already.
+        """
+        if rest:
+            self._connection_read(rest)
 
     def _connection_read(self, data: bytes) -> None:
         """Something has arrived."""
@@ -98,5 +104,6 @@ class Carrier(Stream):
     def on_close(self) -> None:
         """See `pants.Stream`."""
         if self._successor is not None:
-            del self.on_read, self.on_write  # a cycle
-            self._successor._connection_closed()
+            successor, self._successor = self._successor, None  # a cycle
+            del self.on_read, self.on_write
+            successor._connection_closed()

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable
 from http.cookies import SimpleCookie
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import unquote, urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urljoin
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from pants._timers import check_seconds
 from pants.engine import Engine
 from pants.errors import ConnectTimeout
-from pants.http._answer import check_value, encoded
+from pants.http._answer import encoded
 from pants.http._cookies import parse_cookies
 from pants.http._head import HEAD_END
 from pants.http._successor import Carrier
-from pants.http._ws_deflate import Deflate
-from pants.http._ws_handshake import (
-    Fields,
-    HandshakeError,
-    Opening,
-    Target,
-    ascii_host,
-    basic_credentials,
-    own_fields,
-    parse_url,
-)
+from pants.http._ws_handshake import Fields, HandshakeError, Opening, own_fields, parse_url
+from pants.http._ws_proxy import Proxy
+from pants.http._ws_request import ClientRequest, cookie_value
 from pants.http.utils import HTTPHeaders
 
 if TYPE_CHECKING:
@@ -39,153 +29,10 @@ _LONGEST_HEAD: Final = 65536
 _MOST_INTERIM: Final = 20
 # RFC 9110 §15.4
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-# What stays behind where a redirect leads to another origin.
-_PRIVATE: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
-_COOKIE_NAME: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-
-
-class Proxy(NamedTuple):
-    """An HTTP proxy.
-
-    Attributes:
-        host: Its name or address.
-        port: Its port.
-        credentials: The value of Proxy-Authorization, or None.
-    """
-
-    host: str
-    port: int
-    credentials: str | None
-
-
-def parse_proxy(url: str) -> Proxy:
-    """Take the URL of a proxy apart.
-
-    Raises:
-        TypeError: It is not a str.
-        ValueError: It is no URL, or that of another kind of proxy.
-    """
-    if not isinstance(url, str):
-        raise TypeError(f"proxy is a URL, True or None, not {url!r}")
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme.lower() != "http" or not parts.hostname:
-        raise ValueError(f"a proxy is given as http://host:port, unlike {url!r}; other kinds are not spoken to")
-    credentials = None
-    if parts.username is not None or parts.password is not None:
-        credentials = basic_credentials(unquote(parts.username or ""), unquote(parts.password or ""))
-    return Proxy(ascii_host(parts.hostname), 80 if parts.port is None else parts.port, credentials)
-
-
-def environment_proxy(target: Target) -> str | None:
-    """Return the URL of the proxy that the environment names for a target, or None."""
-    if proxy_bypass(target.host) or proxy_bypass(f"{target.host}:{target.port}"):
-        return None
-    proxies = getproxies()
-    names = ("wss", "https", "all") if target.secure else ("ws", "http", "all")
-    return next((proxies[name] for name in names if proxies.get(name)), None)
-
-
-class ClientRequest:
-    """What a client asks for; it takes the place of the request in the constructor of a `WebSocket`.
-
-    Args:
-        engine: The engine.
-        url: Where to.
-        headers, cookies, origin, subprotocols, compression, proxy, verify_ssl, ssl_options, max_redirects: As of
-            `WebSocket.connect`; ``subprotocols`` have been checked.
-
-    Raises:
-        TypeError, ValueError: As of `WebSocket.connect`.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        url: str,
-        *,
-        headers: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
-        cookies: Mapping[str, Any] | None = None,
-        origin: str | None = None,
-        subprotocols: tuple[str, ...] = (),
-        compression: Deflate | None = None,
-        proxy: str | bool | None = True,
-        verify_ssl: bool = True,
-        ssl_options: Any = None,
-        max_redirects: int = 10,
-    ) -> None:
-        if not isinstance(engine, Engine):
-            raise TypeError(f"engine is a pants.Engine, not {engine!r}")
-        self.engine = engine
-        self.target = parse_url(url)
-        self.fields = own_fields(headers)
-        if cookies:
-            self.fields.append(("Cookie", _cookie_value(cookies)))
-        if origin is not None:
-            check_value("origin", origin)
-            self.fields.append(("Origin", origin))
-        self.subprotocols = subprotocols
-        self.compression = compression
-        self.proxy = proxy
-        if proxy is not True:
-            self.find_proxy(self.target)
-        if not isinstance(verify_ssl, bool):
-            raise TypeError(
-                f"verify_ssl is True or False, not {verify_ssl!r}; a file goes into ssl_options, as ca_certs"
-            )
-        self.ssl_options = _tls_options(verify_ssl, ssl_options)
-        if isinstance(max_redirects, bool) or not isinstance(max_redirects, int):
-            raise TypeError(f"max_redirects is a number, not {max_redirects!r}")
-        self.max_redirects = max_redirects
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.url}>"
-
-    @property
-    def url(self) -> str:
-        """Where to, without credentials."""
-        return self.target.url
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether TLS is spoken."""
-        return self.target.secure
-
-    def find_proxy(self, target: Target) -> Proxy | None:
-        """Return the proxy to a target, or None.
-
-        Raises:
-            TypeError, ValueError: As `parse_proxy`.
-        """
-        if self.proxy is True:
-            url = environment_proxy(target)
-            return None if url is None else parse_proxy(url)
-        return None if not self.proxy else parse_proxy(self.proxy)
-
-
-def _cookie_value(cookies: Mapping[str, Any]) -> str:
-    pairs = []
-    for name, value in cookies.items():
-        value = getattr(value, "coded_value", value)  # of a SimpleCookie
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"cookies are names and values, both str, not {name!r} and {value!r}")
-        if not name or not _COOKIE_NAME.issuperset(name):
-            raise ValueError(f"no cookie can have the name {name!r}")
-        check_value(f"the cookie {name}", value)
-        if ";" in value:
-            raise ValueError(f"the cookie {name} cannot contain a semicolon: {value!r}")
-        pairs.append(f"{name}={value}")
-    return "; ".join(pairs)
-
-
-def _tls_options(verify: bool, options: Any) -> Any:
-    if isinstance(options, ssl.SSLContext):
-        if not verify:
-            raise ValueError("verify_ssl=False does not go with an SSLContext, which says by itself what it verifies")
-        return options
-    options = dict(options or {})
-    if not verify:
-        options.setdefault("cert_reqs", ssl.CERT_NONE)
-    return options
+# What goes along where a redirect leads to another origin. Anything else may be a secret.
+_HARMLESS: Final = frozenset({"accept-language", "origin", "user-agent"})
+# What llhttp says of the end of a message that changes the protocol.
+_ENDED: Final = re.compile("Pause on CONNECT/Upgrade")
 
 
 class ClientConnection(Carrier):
@@ -270,12 +117,12 @@ class Connecting:
         self._redirects = self._interim = 0
         self._connection: ClientConnection | None = None
         self._opening: Opening | None = None
+        self._proxy: Proxy | None = None
         self._tunnelling = False
         self._received = bytearray()
         self._cancel: Callable[[], None] = _nothing
         timeout = websocket.connect_timeout
         if timeout is not None:
-            check_seconds(timeout, "connect_timeout", zero=True)
             self._cancel = self._engine.defer(timeout, self._overdue)
         self._cancel_begin = self._engine.callback(self._begin)
 
@@ -294,7 +141,8 @@ class Connecting:
     def fail(self, exception: Exception) -> None:
         """Give up, and tell the WebSocket why."""
         self.cancel()
-        self._websocket._opening_failed(exception)
+        if self._websocket._opening is self:
+            self._websocket._opening_failed(exception)
 
     def _overdue(self) -> None:
         error = ConnectTimeout(None, f"{self._target.url} was not opened in time")
@@ -307,10 +155,13 @@ class Connecting:
         self._interim = 0
         target = self._target
         try:
-            if not self._make_opening():
+            agreed = self._make_opening()
+            if self._websocket._opening is not self:  # it was closed meanwhile, or its time was over
+                return
+            if not agreed:
                 self.fail(HandshakeError("on_handshake() has refused the handshake"))
                 return
-            proxy = self._request.find_proxy(target)
+            proxy = self._proxy = self._request.find_proxy(target)
             connection = self._connection = ClientConnection(self, self._engine)
             connection.connect_timeout = None  # there is one for all of it
             connection.handshake_timeout = None
@@ -344,7 +195,7 @@ class Connecting:
     def _tls_options(self) -> Any:
         options = self._request.ssl_options
         if isinstance(options, dict):
-            return {"server_hostname": self._target.host, "alpn_protocols": ["http/1.1"], **options}
+            return {"server_hostname": self._target.host, **options}
         return options
 
     # --- What the connection tells ----------------------------------------------------------------------------------
@@ -358,9 +209,8 @@ class Connecting:
             return
         authority = f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
         fields = [("Host", authority)]
-        proxy = self._request.find_proxy(target)
-        if proxy is not None and proxy.credentials is not None:
-            fields.append(("Proxy-Authorization", proxy.credentials))
+        if self._proxy is not None and self._proxy.credentials is not None:
+            fields.append(("Proxy-Authorization", self._proxy.credentials))
         connection.write(f"CONNECT {authority} HTTP/1.1\r\n".encode() + encoded(fields) + b"\r\n")
 
     def _ask(self) -> None:
@@ -443,9 +293,7 @@ class Connecting:
         connection._connecting = None
         rest = bytes(self._received)
         connection._carry(websocket)
-        websocket._take_client_connection(connection, subprotocol, codec, headers)
-        if rest and not connection.closed:
-            websocket._connection_read(rest)
+        websocket._take_client_connection(connection, rest, subprotocol, codec, headers)
 
     def _redirect(self, status: int, headers: HTTPHeaders) -> None:
         """The server sends to somewhere else (RFC 6455 §4.1, RFC 9110 §15.4)."""
@@ -468,7 +316,7 @@ class Connecting:
             if target.credentials is None:
                 target = target._replace(credentials=before.credentials)
         else:
-            self._fields = [field for field in self._fields if field[0].lower() not in _PRIVATE]
+            self._fields = [field for field in self._fields if field[0].lower() in _HARMLESS]
         self._target = target
         self._let_go()
         self._cancel_begin = self._engine.callback(self._begin)
@@ -485,7 +333,7 @@ class Connecting:
             for name, morsel in parse_cookies(line).items():
                 jar.setdefault(name, morsel)
         self._fields = [field for field in self._fields if field[0].lower() != "cookie"]
-        self._fields.append(("Cookie", _cookie_value(jar)))
+        self._fields.append(("Cookie", cookie_value(jar)))
 
 
 def parse_answer(head: bytes) -> tuple[int, HTTPHeaders]:
@@ -513,7 +361,9 @@ def parse_answer(head: bytes) -> tuple[int, HTTPHeaders]:
     except HttpParserUpgrade:
         pass
     except HttpParserError as error:
-        raise HandshakeError(f"the server's answer is malformed: {error}") from None
+        # A 101 ends what llhttp parses, and without an Upgrade it has another name for that.
+        if parser.get_status_code() != 101 or not _ENDED.search(str(error)):
+            raise HandshakeError(f"the server's answer is malformed: {error}") from None
     return parser.get_status_code(), HTTPHeaders(fields)
 
 

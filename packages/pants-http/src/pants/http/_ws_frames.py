@@ -196,11 +196,6 @@ class FrameReader:
         """Whether nothing of a frame, and no part of a message, has arrived."""
         return not (self._more or self._continued or self._data)
 
-    @property
-    def left(self) -> int:
-        """How many bytes of the frame that has begun are still to come."""
-        return max(self._left - (len(self._data) - self._at), 0) if self._more else 0
-
     def feed(self, data: bytes) -> None:
         """Add what has been received."""
         self._data = self._data[self._at :] + data if self._data else data
@@ -333,7 +328,7 @@ class FrameReader:
 # --- Writing ----------------------------------------------------------------------------------------------------------
 
 # The heads of unmasked frames with less than 126 bytes in them, by opcode and length: most frames are such.
-SHORT_HEADS: Final = tuple([bytes((_FIN | opcode, length)) for length in range(126)] for opcode in range(16))
+SHORT_HEADS: Final = {opcode: [bytes((_FIN | opcode, length)) for length in range(126)] for opcode in (TEXT, BINARY)}
 
 
 def head(opcode: int, length: int, key: bytes = b"", *, fin: bool = True, compressed: bool = False) -> bytes:

@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from websockets.utils import accept_key
 
@@ -130,23 +130,51 @@ def _is_key(key: str) -> bool:
         return False
 
 
-def is_allowed_origin(origin: str | None, host: str, allowed: Collection[str]) -> bool:
+def is_allowed_origin(origin: str | None, host: str, secure: bool, allowed: Collection[str]) -> bool:
     """Whether pages of an origin may open WebSockets (RFC 6455 §10.2).
 
     Args:
         origin: The value of Origin; None where there is none, for then no browser has sent the request.
         host: The host that was asked, with a port or without.
-        allowed: The origins that are allowed besides the server's own; ``*`` allows all.
-
-    The scheme is not held against the server's own, for TLS may end at a proxy.
+        secure: Whether the client speaks TLS. Where it does, so has the page to; otherwise that is not held against it,
+            for TLS may end at a proxy that does not tell.
+        allowed: The origins that are allowed besides the server's own, as `check_origins` returns them.
     """
-    if origin is None or "*" in allowed or origin.lower() in [entry.lower() for entry in allowed]:
+    if origin is None or "*" in allowed:
         return True
     match = _ORIGIN.fullmatch(origin)
     if match is None:  # "null", for example
-        return False
-    port = _PORTS.get(match[1].lower(), "")
-    return match[2].lower().removesuffix(port) == host.lower().removesuffix(port)
+        return origin in allowed
+    scheme = match[1].lower()
+    port = _PORTS.get(scheme, "")
+    authority = match[2].lower().removesuffix(port)
+    if f"{scheme}://{authority}" in allowed:
+        return True
+    return authority == host.lower().removesuffix(port) and (scheme == "https" or not secure)
+
+
+def check_origins(origins: Iterable[str]) -> frozenset[str]:
+    """Return origins in the form in which they are compared.
+
+    Raises:
+        TypeError: They are not a list of str.
+        ValueError: One is no origin (RFC 6454 §6.2), nor ``null`` or ``*``.
+    """
+    if isinstance(origins, (str, bytes)):
+        raise TypeError(f"allowed_origins is a list, as in [{origins!r}]")
+    checked = set()
+    for origin in origins:
+        if not isinstance(origin, str):
+            raise TypeError(f"an origin is a str, not {origin!r}")
+        match = _ORIGIN.fullmatch(origin)
+        if match is not None:
+            scheme = match[1].lower()
+            checked.add(f"{scheme}://{match[2].lower().removesuffix(_PORTS.get(scheme, ''))}")
+        elif origin in ("*", "null"):
+            checked.add(origin)
+        else:
+            raise ValueError(f"an origin is a scheme and a host, as https://example.com, or null or *; not {origin!r}")
+    return frozenset(checked)
 
 
 def choose_subprotocol(offered: Sequence[str], supported: Sequence[str]) -> str | None:
@@ -284,23 +312,33 @@ def parse_url(url: str) -> Target:
     """
     if not isinstance(url, str):
         raise TypeError(f"url is a str, not {url!r}")
+    shown = re.sub(r"//[^/]*@", "//***@", url)  # what stands there is nobody's business
     if re.search(r"[\x00-\x20\x7f]", url):
-        raise ValueError(f"a URL contains neither spaces nor control characters, unlike {url!r}")
-    parts = urlsplit(url)
+        raise ValueError(f"a URL contains neither spaces nor control characters, unlike {shown!r}")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"{shown!r} is no URL: {error}") from None
     scheme = parts.scheme.lower()
-    if scheme not in _PORTS or not parts.hostname:
-        raise ValueError(f"the URL of a WebSocket begins with ws:// or wss:// and a host, unlike {url!r}")
+    if scheme not in _PORTS or not host:
+        raise ValueError(f"the URL of a WebSocket begins with ws:// or wss:// and a host, unlike {shown!r}")
     if "#" in url:
-        raise ValueError(f"the URL of a WebSocket has no fragment (RFC 6455 §3), unlike {url!r}")
+        raise ValueError(f"the URL of a WebSocket has no fragment (RFC 6455 §3), unlike {shown!r}")
     secure = scheme in ("wss", "https")
-    credentials = None
-    if parts.username is not None or parts.password is not None:
-        credentials = basic_credentials(unquote(parts.username or ""), unquote(parts.password or ""))
     resource = quote(parts.path or "/", safe=_SAFE)
     if parts.query:
         resource += "?" + quote(parts.query, safe=_SAFE)
-    port = (443 if secure else 80) if parts.port is None else parts.port
-    return Target(secure, ascii_host(parts.hostname), port, resource, credentials)
+    if port is None:
+        port = 443 if secure else 80
+    return Target(secure, ascii_host(host), port, resource, url_credentials(parts))
+
+
+def url_credentials(parts: SplitResult) -> str | None:
+    """Return the value of Authorization for the credentials in a URL, or None where there are none."""
+    if parts.username is None and parts.password is None:
+        return None
+    return basic_credentials(unquote(parts.username or ""), unquote(parts.password or ""))
 
 
 def ascii_host(host: str) -> str:

@@ -21,7 +21,7 @@ class WebSocketHooks(Delivery):
     _masked: bool
     _choked: bool
 
-    def _update_reading(self) -> None:
+    def _settle(self) -> None:
         raise NotImplementedError
 
     def _fail(self, code: int, reason: str, exception: Exception) -> None:
@@ -31,7 +31,8 @@ class WebSocketHooks(Delivery):
         """Called during the handshake (manual: "on_handshake"), to look at the request and to add to the answer.
 
         It comes after the checks of the protocol and of `allowed_origins`; `subprotocol` has been chosen, and another
-        that the client offers may be set. It may also answer the request itself, with an error.
+        that the client offers may be set. It may also answer the request itself, with an error. As a client, it is
+        called for each place that a redirect leads to.
 
         Args:
             request: The `pants.http.HTTPRequest`. As a client (`connect`), what is about to be sent; it has ``url``.
@@ -79,7 +80,7 @@ class WebSocketHooks(Delivery):
         """
         if not self._masked:
             self._choked = True
-            self._update_reading()
+            self._settle()
 
     def on_overflow_error(self, exception: Exception) -> None:
         """Called when a message, or a part of one that is cut, is longer than `buffer_size` (manual).

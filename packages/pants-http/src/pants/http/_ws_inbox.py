@@ -123,7 +123,7 @@ class Inbox:
 
     @limit.setter
     def limit(self, limit: int) -> None:
-        Framer(limit=limit)  # which checks it
+        _delimiter.check_limit(limit)
         self._limit = limit
         if self._framer is not None:
             self._framer.limit = limit

@@ -24,7 +24,6 @@ class OldFrameReader:
     __slots__ = ("_at", "_data", "_inside", "begins", "ends", "length", "opcode")
 
     compressed: Final = False
-    left: Final = 0
 
     def __init__(self) -> None:
         self._data = b""

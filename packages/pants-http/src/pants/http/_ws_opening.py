@@ -13,6 +13,7 @@ from pants.http._ws_handshake import (
     Fields,
     Refusal,
     answer_fields,
+    check_origins,
     choose_subprotocol,
     is_allowed_origin,
     old_answer_fields,
@@ -35,34 +36,63 @@ def answer(websocket: WebSocket, request: HTTPRequest) -> None:
     Raises:
         TypeError, ValueError: The program has set a header or a subprotocol that cannot be sent.
     """
+    connection = request.connection
+    if connection.current_request is not request or not connection.connected:  # the client has gone
+        websocket._refused()
+        return
     headers: dict[str, Any] = {}
-    websocket._has_closed = True  # unless all goes well
+    try:
+        found = _negotiate(websocket, request, headers)
+        fields = own_fields(headers)
+    except BaseException:
+        websocket._refused()
+        raise
+    if found is None:
+        websocket._refused()
+        return
+    key, answer = found
+    if not key:
+        OldOpening(websocket, request, fields)
+        return
+    _send_switch(request, [*answer, *fields])
+    websocket._reader = FrameReader(masked=True, compression=websocket._codec is not None)
+    connection._pass_to(websocket)
+    request.finish()
+
+
+def _negotiate(websocket: WebSocket, request: HTTPRequest, headers: dict[str, Any]) -> tuple[str, Fields] | None:
+    """Find out whether the WebSocket is to be opened.
+
+    Args:
+        websocket: The WebSocket.
+        request: The request.
+        headers: Filled with what the program adds to the answer.
+
+    Returns:
+        The client's key, and the fields of the answer; None where the request has been answered with an error.
+
+    Raises:
+        TypeError, ValueError: The program has set something that cannot be sent.
+    """
     try:
         asked = read_request(request.method, request.protocol, request.headers, websocket.allow_old_handshake)
-        if not is_allowed_origin(request.headers.get("Origin"), request.host, websocket.allowed_origins):
+        origin = request.headers.get("Origin")
+        if not is_allowed_origin(origin, request.host, request.is_secure, check_origins(websocket.allowed_origins)):
             raise Refusal(403, "Pages of this origin may not open WebSockets here")
         websocket.subprotocol = choose_subprotocol(asked.subprotocols, websocket.subprotocols)
         extension = _accept_compression(websocket, asked.extensions)
         accepted = websocket.on_handshake(request, headers)
-        if request.finished or request.code:  # by the program
-            return
-        if not accepted:
+        if request.finished or request.code or not request.connection.connected:  # by the program
+            return None
+        if not accepted or websocket._close_asked is not None:
             raise Refusal(403, "The handshake was refused")
     except Refusal as refusal:
         _refuse(request, refusal, own_fields(headers))
-        return
+        return None
     subprotocol = websocket.subprotocol
     if subprotocol is not None and subprotocol not in asked.subprotocols:
         raise ValueError(f"on_handshake() has set the subprotocol {subprotocol!r}, which was not offered")
-    fields = own_fields(headers)
-    websocket._has_closed = False
-    if not asked.key:
-        OldOpening(websocket, request, fields)
-        return
-    _send_switch(request, [*answer_fields(asked.key, subprotocol, extension), *fields])
-    websocket._reader = FrameReader(masked=True, compression=websocket._codec is not None)
-    request.connection.take_over(websocket)
-    request.finish()
+    return asked.key, answer_fields(asked.key, subprotocol, extension)
 
 
 def _accept_compression(websocket: WebSocket, offers: str) -> str | None:
@@ -97,7 +127,7 @@ class OldOpening(Successor):
         websocket._old = True
         connection = request.connection
         self._cancel = connection.engine.defer(_OLD_TIMEOUT, connection.close, flush=False)
-        connection.take_over(self)
+        connection._pass_to(self)
 
     def _connection_read(self, data: bytes) -> None:
         self._body += data
@@ -120,9 +150,7 @@ class OldOpening(Successor):
         websocket._reader = OldFrameReader()
         connection._carry(websocket)
         request.finish()
-        websocket._connection_begins()
-        if rest := self._body[OLD_BODY:]:
-            websocket._connection_read(rest)
+        websocket._connection_begins(self._body[OLD_BODY:])
 
     def _connection_ended(self) -> None:
         self._request.connection.close()
@@ -135,7 +163,7 @@ class OldOpening(Successor):
 
     def _connection_closed(self) -> None:
         self._cancel()
-        self._websocket._close_finally()
+        self._websocket._conclude()
 
 
 def _send_switch(request: HTTPRequest, fields: Fields) -> None:
@@ -149,5 +177,7 @@ def _send_switch(request: HTTPRequest, fields: Fields) -> None:
 def _refuse(request: HTTPRequest, refusal: Refusal, headers: Fields) -> None:
     """Answer a request that opens no WebSocket."""
     content = f"{refusal.reason}\n".encode()
-    fields = [("Content-Type", "text/plain"), *refusal.fields, *headers]
+    fields = [*refusal.fields, *headers]
+    if not any(name.lower() == "content-type" for name, _ in fields):
+        fields.append(("Content-Type", "text/plain"))
     request._send_whole(refusal.status, fields, b"" if request.method == "HEAD" else content, len(content))

@@ -7,7 +7,6 @@ written becomes frames at once, here, and goes to the connection.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Self
 
@@ -17,14 +16,17 @@ from pants.http import _ws_frames as frames
 from pants.http import _ws_opening
 from pants.http._request import HTTPRequest
 from pants.http._successor import Carrier
-from pants.http._ws_client import ClientRequest, Connecting
+from pants.http._ws_client import Connecting
 from pants.http._ws_deflate import Codec, Deflate, deflate_settings
 from pants.http._ws_files import MaskedSlice
 from pants.http._ws_frames import BINARY, SHORT_HEADS, TEXT, FrameReader, WebSocketError
-from pants.http._ws_handshake import HandshakeError, check_subprotocols
+from pants.http._ws_handshake import HandshakeError, check_origins, check_subprotocols
 from pants.http._ws_inbox import EntireMessage
 from pants.http._ws_link import WebSocketLink
 from pants.http._ws_old import old_frame
+from pants.http._ws_request import ClientRequest
+from pants.http._ws_state import CLOSED
+from pants.http.utils import HTTPHeaders
 from pants.stream import _packer
 
 __all__ = [
@@ -100,6 +102,7 @@ class WebSocket(WebSocketLink):
             self.is_secure = request.is_secure
             self._masked = True
             self._whole = frames.whole_unmasked
+            self.engine.dormant.add(self)
             self._opening = Connecting(self, request)
             return
         if request.finished or request.code:
@@ -142,8 +145,8 @@ class WebSocket(WebSocketLink):
                 like), None for none.
             verify_ssl: Whether the server has to prove who it is.
             ssl_options: As for `pants.Stream.startSSL`.
-            max_redirects: How many redirects are followed; never from ``wss`` to ``ws``. Credentials, cookies and
-                headers like them stay behind where a redirect leads to another origin.
+            max_redirects: How many redirects are followed; never from ``wss`` to ``ws``. Where one leads to another
+                origin, the headers, cookies and credentials given here stay behind, but for User-Agent and the like.
             engine: The engine; the global one by default.
 
         Returns:
@@ -189,23 +192,30 @@ class WebSocket(WebSocketLink):
         return cls(request, *arguments)
 
     def _take_client_connection(
-        self, connection: Carrier, subprotocol: str | None, codec: Codec | None, headers: Any
+        self, connection: Carrier, rest: bytes, subprotocol: str | None, codec: Codec | None, headers: HTTPHeaders
     ) -> None:
         """The handshake has succeeded."""
         self._opening = None
-        self._connection = connection
+        self.engine.dormant.discard(self)
         self.subprotocol, self._codec, self.response_headers = subprotocol, codec, headers
         self._reader = FrameReader(masked=False, compression=codec is not None)
-        self._open(connection)
+        self._open(connection, rest)
 
     def _opening_failed(self, exception: Exception) -> None:
         """The handshake has failed."""
-        if self._has_closed or self._opening is None:
-            return
         self._opening = None
         self.close_error = exception.with_traceback(None)
-        self._call_hook(self.on_connect_error, exception)
-        self._close_finally()
+        try:
+            self._call_hook(self.on_connect_error, exception)
+        finally:
+            self._conclude()
+
+    def _give_up_opening(self) -> None:
+        """It was closed before it was open."""
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+        self._conclude()
 
     # --- Reading ----------------------------------------------------------------------------------------------------
 
@@ -271,12 +281,12 @@ class WebSocket(WebSocketLink):
     def pause_reading(self) -> None:
         """Call `on_read` no more, and let what the peer sends wait, until `resume_reading`; its pings wait as well."""
         self._paused = True
-        self._update_reading()
+        self._settle()
 
     def resume_reading(self) -> None:
         """Undo `pause_reading`."""
         self._paused = False
-        self._update_reading()
+        self._settle()
 
     # --- Writing ----------------------------------------------------------------------------------------------------
 
@@ -305,7 +315,6 @@ class WebSocket(WebSocketLink):
             data = data.encode()
         else:
             opcode, data = _message(data, frame)
-        self._wrote = True
         if self._plain and not self._fragments:
             length = len(data)
             if length < 126:
@@ -316,6 +325,7 @@ class WebSocket(WebSocketLink):
                 self._send_frame(opcode, data)
         else:
             self._write_message(opcode, data)
+        self._wrote = True
         if flush:
             self.flush()
 
@@ -391,6 +401,9 @@ class WebSocket(WebSocketLink):
             raise RuntimeError("the client speaks draft 76 of the protocol, which has text only")
         key = frames.next_key() if self._masked else b""
         item = MaskedSlice(sfile, nbytes, offset, key) if key else FileSlice(sfile, nbytes, offset)
+        if not self._connection.connected:  # it was lost, and what it has brought is still being handed out
+            item.close()
+            return
         self._wrote = True
         self._send(frames.head(BINARY, item.size, key))
         self._connection._write_slice(item)
@@ -437,7 +450,7 @@ class WebSocket(WebSocketLink):
             data = bytes(data)
             if len(data) > frames.LONGEST_CONTROL:
                 raise ValueError(f"data has {len(data)} bytes, and a ping holds {frames.LONGEST_CONTROL} at most")
-        self._send_ping(os.urandom(8) if data is None else data, data)
+        self._send_ping(data)
 
     def flush(self) -> None:
         """Send what is queued now, as far as the kernel takes it, not waiting for the loop.
@@ -447,7 +460,8 @@ class WebSocket(WebSocketLink):
         """
         if not self.connected:
             raise self._not_connected("flush")
-        self._connection.flush()
+        if self._connection.connected:
+            self._connection.flush()
 
     @property
     def queued_bytes(self) -> int:
@@ -464,7 +478,7 @@ class WebSocket(WebSocketLink):
 
         `connected` turns false and `on_read` is not called any more at once. What was written is sent, then a Close
         frame; `on_close` is called when the peer has answered that, or `close_timeout` is over. Closing again does
-        nothing.
+        nothing. Closed before it is open, a WebSocket never calls `on_connect`; in `on_handshake`, it is refused.
 
         Args:
             flush: If False, close the connection at once; what is queued is dropped, and there is no Close frame.
@@ -478,7 +492,7 @@ class WebSocket(WebSocketLink):
         payload = frames.close_payload(reason, message)
         if flush:
             self._close(payload)
-        elif not self._has_closed:
+        elif self._state != CLOSED:
             self._abort()
 
 
@@ -487,9 +501,9 @@ def broadcast(
 ) -> int:
     """Send one message to many WebSockets: it is encoded and framed once, not once for each.
 
-    Where nothing else waits to be sent it goes out at once. It is not compressed. WebSockets that are not connected, or
-    are in the middle of a message in fragments, are left out. It does not wait for slow ones; `WebSocket.on_high_water`
-    and `WebSocket.queued_bytes` tell which they are.
+    Where nothing else waits to be sent it goes out at once. It is not compressed. WebSockets that are not connected,
+    that are in the middle of a message in fragments, or that cannot take it (binary data in draft 76), are left out. It
+    does not wait for slow ones; `WebSocket.on_high_water` and `WebSocket.queued_bytes` tell which they are.
 
     Args:
         websockets: Where to.
@@ -517,16 +531,20 @@ def broadcast(
     framed = b"".join(frames.frame(opcode, payload, masked=False))
     count = 0
     for websocket in websockets:
-        if not websocket.connected or websocket._fragments:
+        if not websocket.connected or websocket._fragments or (websocket._old and opcode != TEXT):
             continue
         count += 1
-        if websocket._masked or websocket._old:
+        if websocket._masked:
+            websocket._send_frame(opcode, payload)
             websocket._wrote = True
+        elif websocket._old:
             websocket._write_message(opcode, payload)
-            continue
-        # One that does not listen need not be told that all was sent.
-        websocket._wrote = tell = type(websocket).on_write is not WebSocket.on_write or websocket._wrote
-        websocket._connection._send_at_once(framed, tell)
+            websocket._wrote = True
+        else:
+            # One that does not listen need not be told that all was sent.
+            if getattr(websocket.on_write, "__func__", None) is not WebSocket.on_write:
+                websocket._wrote = True
+            websocket._connection._send_at_once(framed, websocket._wrote)
     return count
 
 
@@ -555,8 +573,10 @@ def _message(data: Any, frame: int | None) -> tuple[int, bytes]:
 
 def _check_class(cls: type[WebSocket]) -> None:
     """Raise unless what a subclass has set can be used."""
-    check_subprotocols(cls.subprotocols)
-    if isinstance(cls.allowed_origins, (str, bytes)) or not all(isinstance(item, str) for item in cls.allowed_origins):
-        raise TypeError(f"allowed_origins is a list, as in [{cls.allowed_origins!r}]")
-    if not isinstance(cls.compression, (bool, Deflate)):
-        raise TypeError(f"compression is True, False or a pants.http.Deflate, not {cls.compression!r}")
+    for name, check in (("subprotocols", check_subprotocols), ("allowed_origins", check_origins)):
+        value = cls.__dict__.get(name)
+        if value is not None and not hasattr(value, "__get__"):  # a property, say: the subclass's own affair
+            check(value)
+    compression = cls.__dict__.get("compression", False)
+    if not isinstance(compression, (bool, Deflate)) and not hasattr(compression, "__get__"):
+        raise TypeError(f"compression is True, False or a pants.http.Deflate, not {compression!r}")

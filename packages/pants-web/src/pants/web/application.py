@@ -201,11 +201,11 @@ class Application:
             output = route.view(request, *values)
             # One that has answered returns nothing, or whatever has taken the connection over. If it is content, the
             # program means to answer twice, and is told.
-            if not request.finished or is_content(output):
+            if not (request.finished or request.connection.taken_over) or is_content(output):
                 request.send_response(*to_answer(output, route.content_type, route.headers))
         except Exception:
             log.exception("The route %r (%s) failed, on %r", route.name, route.rule, request)
-            if not request.finished:
+            if not (request.finished or request.connection.taken_over):
                 self._send(request, error_page(500, details=traceback.format_exc() if self.debug else ""))
 
     def _no_route(self, request: HTTPRequest, missing: Missing) -> Answer:

@@ -1,0 +1,53 @@
+"""The HTTP proxy through which a client opens its WebSocket (RFC 6455 §4.1, RFC 9110 §9.3.6)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from pants.http._ws_handshake import Target, ascii_host, url_credentials
+
+
+class Proxy(NamedTuple):
+    """An HTTP proxy.
+
+    Attributes:
+        host: Its name or address.
+        port: Its port.
+        credentials: The value of Proxy-Authorization, or None.
+    """
+
+    host: str
+    port: int
+    credentials: str | None
+
+
+def parse_proxy(url: str) -> Proxy:
+    """Take the URL of a proxy apart.
+
+    Raises:
+        TypeError: It is not a str.
+        ValueError: It is no URL, or that of another kind of proxy.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"proxy is a URL, True or None, not {url!r}")
+    shown = re.sub(r"//[^/]*@", "//***@", url)
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"{shown!r} is no URL of a proxy: {error}") from None
+    if parts.scheme.lower() != "http" or not host:
+        raise ValueError(f"a proxy is given as http://host:port, unlike {shown!r}; other kinds are not spoken to")
+    return Proxy(ascii_host(host), 80 if port is None else port, url_credentials(parts))
+
+
+def environment_proxy(target: Target) -> str | None:
+    """Return the URL of the proxy that the environment names for a target, or None."""
+    if proxy_bypass(target.host) or proxy_bypass(f"{target.host}:{target.port}"):
+        return None
+    proxies = getproxies()
+    names = ("wss", "https", "all") if target.secure else ("ws", "http", "all")
+    return next((proxies[name] for name in names if proxies.get(name)), None)

@@ -38,6 +38,9 @@ class Pinging(WebSocketState):
         if self._ping is not None and self._ping[0] == payload:
             self.latency = self.engine.clock() - self._ping[1]
             self._ping = None
+            if self._alive_due is not None:
+                self._alive_due()
+                self._watch()
             return
         pings = self._pings
         if not pings or not any(sent[0] == payload for sent in pings):

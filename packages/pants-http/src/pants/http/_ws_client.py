@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable
 from http.cookies import SimpleCookie
@@ -31,6 +32,10 @@ _MOST_INTERIM: Final = 20
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # What goes along where a redirect leads to another origin. Anything else may be a secret.
 _HARMLESS: Final = frozenset({"accept-language", "origin", "user-agent"})
+# The options of TLS that are for the server that was asked first.
+_OF_ONE_SERVER: Final = frozenset({"certfile", "keyfile", "password", "server_hostname"})
+# RFC 6265 §5.2.2: a cookie that is taken back.
+_REMOVED: Final = re.compile(r"max-age\s*=\s*(?:0+|-\d+)", re.IGNORECASE)
 # What llhttp says of the end of a message that changes the protocol.
 _ENDED: Final = re.compile("Pause on CONNECT/Upgrade")
 
@@ -112,7 +117,7 @@ class Connecting:
         self._websocket = websocket
         self._request = request
         self._engine = request.engine
-        self._target = request.target
+        self._target = self._first = request.target
         self._fields = request.fields
         self._redirects = self._interim = 0
         self._connection: ClientConnection | None = None
@@ -145,7 +150,7 @@ class Connecting:
             self._websocket._opening_failed(exception)
 
     def _overdue(self) -> None:
-        error = ConnectTimeout(None, f"{self._target.url} was not opened in time")
+        error = ConnectTimeout(errno.ETIMEDOUT, f"{self._target.url} was not opened in time")
         error.reason = "no answer in time"
         self.fail(error)
 
@@ -194,9 +199,11 @@ class Connecting:
 
     def _tls_options(self) -> Any:
         options = self._request.ssl_options
-        if isinstance(options, dict):
-            return {"server_hostname": self._target.host, **options}
-        return options
+        if not isinstance(options, dict):
+            return options
+        if not self._target.is_same_origin(self._first):  # who this is, and who the server was to be
+            options = {key: value for key, value in options.items() if key not in _OF_ONE_SERVER}
+        return {"server_hostname": self._target.host, **options}
 
     # --- What the connection tells ----------------------------------------------------------------------------------
 
@@ -324,16 +331,20 @@ class Connecting:
     def _keep_cookies(self, headers: HTTPHeaders) -> None:
         """Give cookies that came with a redirect back to the server that has set them."""
         jar: SimpleCookie = SimpleCookie()
+        for name, value in self._fields:
+            if name.lower() == "cookie":
+                jar.update(parse_cookies(value))
         for line in headers.get_list("Set-Cookie"):
-            jar.update(parse_cookies(line.partition(";")[0]))
-        if not jar:
-            return
-        own = [value for name, value in self._fields if name.lower() == "cookie"]
-        for line in own:
-            for name, morsel in parse_cookies(line).items():
-                jar.setdefault(name, morsel)
+            pair, *attributes = line.split(";")
+            cookies = parse_cookies(pair)
+            if any(_REMOVED.fullmatch(attribute.strip()) for attribute in attributes):
+                for name in cookies:
+                    jar.pop(name, None)
+            else:
+                jar.update(cookies)
         self._fields = [field for field in self._fields if field[0].lower() != "cookie"]
-        self._fields.append(("Cookie", cookie_value(jar)))
+        if jar:
+            self._fields.append(("Cookie", cookie_value(jar)))
 
 
 def parse_answer(head: bytes) -> tuple[int, HTTPHeaders]:

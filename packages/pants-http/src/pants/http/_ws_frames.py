@@ -223,9 +223,11 @@ class FrameReader:
             self.length = 0
             return self._take_payload()
         head = self._take_head()
-        if not head:
+        if self._more:
+            return self._take_payload()
+        if head is None:
             self._used_up()
-        return self._take_payload() if self._more else head
+        return head
 
     def _take_head(self) -> bytes | None:
         """Take the head of a frame.

@@ -359,7 +359,15 @@ def ascii_host(host: str) -> str:
 
 
 def basic_credentials(user: str, password: str) -> str:
-    """Return the value of Authorization for a user and a password (RFC 7617)."""
+    """Return the value of Authorization for a user and a password (RFC 7617).
+
+    Raises:
+        ValueError: The user's name contains a colon, or one of the two a control character (§2).
+    """
+    if ":" in user or re.search(r"[\x00-\x1f\x7f]", user + password):
+        raise ValueError(
+            "a user's name contains no colon, and neither it nor a password a control character (RFC 7617 §2)"
+        )
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 

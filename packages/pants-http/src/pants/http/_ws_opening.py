@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from pants.http._answer import CLOSE
 from pants.http._request import HTTPRequest
 from pants.http._successor import Successor
 from pants.http._ws_deflate import deflate_settings
@@ -178,6 +179,8 @@ def _refuse(request: HTTPRequest, refusal: Refusal, headers: Fields) -> None:
     """Answer a request that opens no WebSocket."""
     content = f"{refusal.reason}\n".encode()
     fields = [*refusal.fields, *headers]
+    if request._ending & CLOSE:  # RFC 9112 §9.6: this is to be told as well
+        fields = [(name, f"{value}, close" if name == "Connection" else value) for name, value in fields]
     if not any(name.lower() == "content-type" for name, _ in fields):
         fields.append(("Content-Type", "text/plain"))
     request._send_whole(refusal.status, fields, b"" if request.method == "HEAD" else content, len(content))

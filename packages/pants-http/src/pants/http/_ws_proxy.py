@@ -46,7 +46,9 @@ def parse_proxy(url: str) -> Proxy:
 
 def environment_proxy(target: Target) -> str | None:
     """Return the URL of the proxy that the environment names for a target, or None."""
-    if proxy_bypass(target.host) or proxy_bypass(f"{target.host}:{target.port}"):
+    if proxy_bypass(target.host) or proxy_bypass(
+        f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
+    ):
         return None
     proxies = getproxies()
     names = ("wss", "https", "all") if target.secure else ("ws", "http", "all")

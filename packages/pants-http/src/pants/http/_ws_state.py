@@ -109,7 +109,7 @@ class WebSocketState(WebSocketHooks):
     close_code: int | None
     #: What came with the code.
     close_reason: str
-    #: The exception that ended the WebSocket, or None where it was closed in order.
+    #: The exception that ended the WebSocket; None where there was none, even if it was closed without a Close frame.
     close_error: Exception | None
     #: Seconds between the last ping that was answered and its answer, or None.
     latency: float | None

@@ -154,8 +154,9 @@ class WebSocket(WebSocketLink):
 
         Raises:
             TypeError: An argument is of the wrong type.
-            ValueError: The URL is none of a WebSocket; a header cannot be sent, or belongs to the handshake; the proxy
-                is of another kind.
+            ValueError: The URL is none of a WebSocket; a header cannot be sent, belongs to the handshake, or is given
+                twice; the proxy is of another kind; ``verify_ssl`` and ``ssl_options`` contradict each other.
+            OSError, ssl.SSLError: A file of ``ssl_options`` cannot be read, or holds something else.
 
         Example:
             >>> from pants import Engine
@@ -577,6 +578,9 @@ def _check_class(cls: type[WebSocket]) -> None:
         value = cls.__dict__.get(name)
         if value is not None and not hasattr(value, "__get__"):  # a property, say: the subclass's own affair
             check(value)
+    for name in ("buffer_size", "read_delimiter", "regex_search"):
+        if name in cls.__dict__ and not hasattr(cls.__dict__[name], "__get__"):
+            raise TypeError(f"{name} is set on each WebSocket, in on_connect() for example, not in the class")
     compression = cls.__dict__.get("compression", False)
     if not isinstance(compression, (bool, Deflate)) and not hasattr(compression, "__get__"):
         raise TypeError(f"compression is True, False or a pants.http.Deflate, not {compression!r}")

@@ -28,7 +28,7 @@ class Pinging(WebSocketState):
 
     def _answer_ping(self, payload: bytes) -> None:
         # One whose answer is not sent yet is not worth more than the newest (RFC 6455 §5.5.3).
-        if self._connection._send_blocked:
+        if self._connection._send_blocked or self._pong_due is not None:
             self._pong_due = payload
         elif self._connection.connected:
             self._send_frame(PONG, payload)

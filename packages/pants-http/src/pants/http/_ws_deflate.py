@@ -28,6 +28,10 @@ _NAME: Final = ExtensionName("permessage-deflate")
 _TAIL: Final = b"\x00\x00\xff\xff"
 # One byte inflates to 1032 at most, so this bounds what one step makes of compressed data. In bytes.
 _STEP: Final = 16384
+# How much is given to zlib at once, in bytes.
+_SLICE: Final = 1024
+# Each block of a message may end a stream (§7.2.3.5), and a new one costs far more than its two bytes.
+_MOST_STREAMS: Final = 100
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +172,7 @@ class Codec:
         "_keep_compressor",
         "_keep_inflater",
         "_options",
+        "_streams",
         "min_size",
     )
 
@@ -179,6 +184,7 @@ class Codec:
         self._options = (settings.level, zlib.DEFLATED, -agreed.local_max_window_bits, settings.memory_level)
         self._compressor: Any = None
         self._inflater: Any = None
+        self._streams = 0  # that have ended in this message
 
     def compress(self, data: bytes, last: bool = True) -> bytes:
         """Compress a message, or a part of one (§7.2.1).
@@ -207,24 +213,34 @@ class Codec:
         Raises:
             WebSocketError: It is not compressed data.
         """
-        for part in (data, _TAIL) if last else (data,):
+        # In slices, for zlib copies what it has no use for yet.
+        for at in range(0, len(data), _SLICE):
+            yield from self._inflate(data[at : at + _SLICE])
+        if last:
+            yield from self._inflate(_TAIL)
+            self._streams = 0
+            if not self._keep_inflater:
+                self._inflater = None
+
+    def _inflate(self, part: bytes) -> Iterator[bytes]:
+        try:
             while part:
                 if self._inflater is None:
                     self._inflater = zlib.decompressobj(self._inflate_bits)
                 inflater = self._inflater
-                try:
-                    piece = inflater.decompress(part, _STEP)
-                except zlib.error:
-                    raise WebSocketError(1007, "The compressed data is malformed") from None
+                piece = inflater.decompress(part, _STEP)
                 if inflater.eof:  # this stream is over, and what follows is another
                     part = inflater.unused_data
                     self._inflater = None
+                    self._streams += 1
+                    if self._streams > _MOST_STREAMS:
+                        raise WebSocketError(1008, "There are too many compressed streams in a message")
                 else:
                     part = inflater.unconsumed_tail
                 if piece:
                     yield piece
-        # What zlib had no room for comes without more input.
-        while self._inflater is not None and (piece := self._inflater.decompress(b"", _STEP)):
-            yield piece
-        if last and not self._keep_inflater:
-            self._inflater = None
+            # What zlib had no room for comes without more input.
+            while self._inflater is not None and (piece := self._inflater.decompress(b"", _STEP)):
+                yield piece
+        except zlib.error:
+            raise WebSocketError(1007, "The compressed data is malformed") from None

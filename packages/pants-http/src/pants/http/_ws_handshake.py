@@ -24,6 +24,8 @@ Fields = list[tuple[str, str]]
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # RFC 6454 §6.2: what an Origin looks like.
 _ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#@\s]+)")
+# RFC 3986 §3.2.2, §3.2.3: a host and a port. More is asked of the host elsewhere.
+_AUTHORITY: Final = re.compile(r"(?:\[[0-9A-Fa-f:.%A-Za-z]*\]|[^\[\]:]*)(?::[0-9]*)?")
 _PORTS: Final = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
 # What stays as it is where a URL is made fit to be sent; a percent sign, for it may have been encoded before.
 _SAFE: Final = "/%:=&?~+!$,;'@()*[]"
@@ -117,8 +119,8 @@ def _subprotocols(headers: HTTPHeaders) -> list[str]:
     value = headers.get("Sec-WebSocket-Protocol")
     if value is None:
         return []
-    found = [member.strip(" \t") for member in value.split(",")]
-    if not all(map(_TOKEN.fullmatch, found)) or len(set(found)) < len(found):  # RFC 6455 §4.1, item 10
+    found = [member for item in value.split(",") if (member := item.strip(" \t"))]
+    if not found or not all(map(_TOKEN.fullmatch, found)) or len(set(found)) < len(found):  # RFC 6455 §4.1, item 10
         raise Refusal(400, "Sec-WebSocket-Protocol is a list of different tokens")
     return found
 
@@ -312,14 +314,10 @@ def parse_url(url: str) -> Target:
     """
     if not isinstance(url, str):
         raise TypeError(f"url is a str, not {url!r}")
-    shown = re.sub(r"//[^/]*@", "//***@", url)  # what stands there is nobody's business
+    shown = without_credentials(url)
     if re.search(r"[\x00-\x20\x7f]", url):
         raise ValueError(f"a URL contains neither spaces nor control characters, unlike {shown!r}")
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"{shown!r} is no URL: {error}") from None
+    parts, host, port = split_url(url)
     scheme = parts.scheme.lower()
     if scheme not in _PORTS or not host:
         raise ValueError(f"the URL of a WebSocket begins with ws:// or wss:// and a host, unlike {shown!r}")
@@ -332,6 +330,31 @@ def parse_url(url: str) -> Target:
     if port is None:
         port = 443 if secure else 80
     return Target(secure, ascii_host(host), port, resource, url_credentials(parts))
+
+
+def split_url(url: str) -> tuple[SplitResult, str, int | None]:
+    """Split a URL (RFC 3986 §3).
+
+    Returns:
+        Its parts; the host, without brackets; and the port, None where there is none.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # whose message may show the password
+        pass
+    else:
+        if _AUTHORITY.fullmatch(parts.netloc.rpartition("@")[2]):
+            return parts, host or "", port
+    raise ValueError(f"{without_credentials(url)!r} is no URL: its host or its port is malformed")
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL as it may be shown."""
+    return re.sub("//.*@", "//***@", url, flags=re.DOTALL)
 
 
 def url_credentials(parts: SplitResult) -> str | None:
@@ -425,7 +448,8 @@ class Opening:
 
         if status != 101:
             raise wrong(f"the server answered with {status}")
-        if "websocket" not in members(headers, "Upgrade") or "upgrade" not in members(headers, "Connection"):
+        upgrades = [value.lower() for value in headers.get_list("Upgrade")]
+        if upgrades != ["websocket"] or "upgrade" not in members(headers, "Connection"):
             raise wrong("the answer is no upgrade to WebSocket")
         if headers.get_list("Sec-WebSocket-Accept") != [accept_key(self._key)]:
             raise wrong("the answer is not to this request: Sec-WebSocket-Accept is wrong")

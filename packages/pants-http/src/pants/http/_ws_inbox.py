@@ -102,6 +102,7 @@ class Inbox:
             if self._fits_framer():
                 framer.limit = self._limit
                 framer.delimiter = delimiter
+                framer.halted = self._halted
             else:
                 framer.halted = True  # what it holds is taken over once it is not at work
 
@@ -207,6 +208,9 @@ class Inbox:
                 piece = self._decoder.decode(data, last)
             except UnicodeDecodeError:
                 raise WebSocketError(1007, "The text is not UTF-8") from None
+            # Python waits for the third byte of a surrogate, of which the second tells.
+            if (begun := self._decoder.getstate()[0]) and begun[0] == 0xED and begun[1:2] >= b"\xa0":
+                raise WebSocketError(1007, "The text is not UTF-8")
         if last:
             self._open = False
             self._decoder = None
@@ -261,9 +265,11 @@ class Inbox:
         if framer.pending:
             framer.halted = False
             framer.delimiter = None
-            rest = framer.take()
-            self._pieces.insert(0, rest)
-            self._size += len(rest.encode()) if self._text else len(rest)
+            rest = []
+            while framer.pending:
+                rest.append(framer.take())
+            self._pieces[:0] = rest
+            self._size += sum([len(piece.encode()) if self._text else len(piece) for piece in rest])
             self._due = not self._open
             self._check_type()
         self._framer = None

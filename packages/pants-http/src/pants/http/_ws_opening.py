@@ -77,6 +77,8 @@ def _negotiate(websocket: WebSocket, request: HTTPRequest, headers: dict[str, An
     """
     try:
         asked = read_request(request.method, request.protocol, request.headers, websocket.allow_old_handshake)
+        if request.connection.server.draining:
+            raise Refusal(503, "The server is shutting down")
         origin = request.headers.get("Origin")
         if not is_allowed_origin(origin, request.host, request.is_secure, check_origins(websocket.allowed_origins)):
             raise Refusal(403, "Pages of this origin may not open WebSockets here")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
-from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from pants.http._ws_handshake import Target, ascii_host, url_credentials
+from pants.http._ws_handshake import Target, ascii_host, split_url, url_credentials, without_credentials
 
 
 class Proxy(NamedTuple):
@@ -33,13 +31,9 @@ def parse_proxy(url: str) -> Proxy:
     """
     if not isinstance(url, str):
         raise TypeError(f"proxy is a URL, True or None, not {url!r}")
-    shown = re.sub(r"//[^/]*@", "//***@", url)
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"{shown!r} is no URL of a proxy: {error}") from None
+    parts, host, port = split_url(url if "://" in url else f"http://{url}")
     if parts.scheme.lower() != "http" or not host:
+        shown = without_credentials(url)
         raise ValueError(f"a proxy is given as http://host:port, unlike {shown!r}; other kinds are not spoken to")
     return Proxy(ascii_host(host), 80 if port is None else port, url_credentials(parts))
 

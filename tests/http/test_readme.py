@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
+import io
 import logging
 import os
 import re
@@ -96,7 +97,7 @@ def test_the_first_program_is_that_of_the_manual(tour: Tour) -> None:
 
 def test_no_program_is_left_out() -> None:
     """A program that is added here needs a test below."""
-    assert len(blocks(README)) == 13
+    assert len(blocks(README)) == 15
 
 
 def test_requests_and_answers(tour: Tour) -> None:
@@ -232,6 +233,30 @@ def test_compression(tour: Tour) -> None:
     answer = ask(server, path=f"/?name={name}", headers={"Accept-Encoding": "gzip"})
     assert (answer.headers["Content-Encoding"], answer.text) == ("gzip", f"Hello, {name}!\n")
     assert "Content-Encoding" not in ask(server, headers={"Accept-Encoding": "gzip"}).headers
+
+
+def test_websockets(tour: Tour, capsys: pytest.CaptureFixture[str]) -> None:
+    server = tour.server("broadcast(self.users, text)").listen(("127.0.0.1", 0))
+    url = f"ws://127.0.0.1:{server.local_address[1]}/"
+    users = tour.names["Chat"].users
+    first, second = (tour.names["listen"](url) for _ in range(2))
+    run_until(lambda: len(users) == 2 and first.connected and second.connected, DEADLINE)
+    first.write("to all")
+    said = io.StringIO()
+    run_until(lambda: said.write(capsys.readouterr().out) * 0 or said.getvalue().count("to all") == 2, DEADLINE)
+    assert "Jane is here" in said.getvalue()
+    first.close()
+    second.close(reason=4000, message="enough")
+    run_until(lambda: first.closed and second.closed and not users, DEADLINE)
+    assert "Closed: 4000 enough" in capsys.readouterr().out
+    server.close()
+    run_until(lambda: server.closed)
+
+
+def test_a_websocket_that_cannot_be_opened(tour: Tour, capsys: pytest.CaptureFixture[str]) -> None:
+    listener = tour.names["listen"]("ws://127.0.0.1:1/")
+    run_until(lambda: listener.closed, DEADLINE)
+    assert "It could not be opened:" in capsys.readouterr().out
 
 
 def test_access_log_and_counters(tour: Tour, caplog: pytest.LogCaptureFixture) -> None:

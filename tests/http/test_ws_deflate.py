@@ -794,8 +794,6 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     "make",
     [
         pytest.param(lambda n: bomb(n << 21), id="bomb"),
-        pytest.param(lambda n: b"\x03\x00" * (20 * n), id="empty-final-blocks"),
-        pytest.param(lambda n: HELLO_FINAL[:-1] * (20 * n), id="final-blocks"),
         pytest.param(lambda n: b"\x00\x00\x00\xff\xff" * (1000 * n), id="empty-blocks"),
         pytest.param(lambda n: zlib.compress(random.Random(1).randbytes(10000 * n), 9)[2:-4], id="noise"),
     ],

@@ -215,7 +215,13 @@ def with_aiohttp(url: str, function: Any, certs: Certificates, **kwargs: Any) ->
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(DEADLINE)) as session,
             session.ws_connect(url, ssl=context, max_msg_size=LIMIT, **kwargs) as client,
         ):
-            return await function(client)
+            result = await function(client)
+        # aiohttp does not wait for TLS to end before it says that it is closed.
+        loop: Any = asyncio.get_running_loop()
+        async with asyncio.timeout(DEADLINE):
+            while len(loop._selector.get_map()) > 1:  # what is left is the loop's own
+                await asyncio.sleep(0.01)
+        return result
 
     return in_thread(lambda: asyncio.run(call()))
 

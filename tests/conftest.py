@@ -68,6 +68,7 @@ def no_leaked_sockets() -> Iterator[None]:
     before = open_sockets()
     yield
     gc.collect()
+    gc.freeze()  # what is left belongs to no single test, and each later collection would look through all of it again
     deadline = time.monotonic() + LEAK_GRACE
     while leaked := open_sockets() - before:
         if time.monotonic() > deadline:

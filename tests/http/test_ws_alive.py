@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import time
 from typing import Any
 
 import pytest
 
+from pants import Engine
+from pants.http import HTTPServer
+from pants.testing import run_until
 from tests.http.ws_support import (
     CLOSE,
     PING,
@@ -17,6 +23,7 @@ from tests.http.ws_support import (
     frame,
     message,
     opened,
+    opening,
     take_frames,
 )
 
@@ -224,6 +231,62 @@ def test_a_long_message_that_is_taken_slowly(pause: float, what: str, tmp_path: 
         frames = client.frames()
         assert len(frames[0].payload) == 100_000
         assert {one.opcode for one in frames[1:]} <= {PING}
+
+
+class LeapingEngine(Engine):
+    """An engine that can be made to believe that time has passed; its sockets are real."""
+
+    ahead = 0.0
+
+    def clock(self) -> float:
+        return time.monotonic() + self.ahead
+
+    def leap(self, seconds: float) -> None:
+        self.ahead += seconds
+        for _ in range(4):
+            self.poll(0)
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_what_the_kernel_holds_is_a_transfer_too(closes: bool) -> None:
+    """The kernel takes megabytes before it says that it takes no more, and then for long says nothing."""
+
+    class Sender(Recorder):
+        ping_interval = ping_timeout = close_timeout = 30
+
+        def on_connect(self) -> None:
+            made.append(self)
+            self.write(bytes(8_000_000))
+            if closes:
+                self.close()
+
+    made: list[Any] = []
+    engine = LeapingEngine()
+    try:
+        server = HTTPServer(Sender, engine=engine).listen(("127.0.0.1", 0))
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+            client.connect(server.local_address)
+            client.sendall(opening())
+            run_until(lambda: bool(made), engine=engine)
+            client.setblocking(False)
+            for _ in range(6):  # some 10 kB in each second that it believes in
+                taken = 0
+                while taken < 300_000:
+                    engine.poll(0)
+                    with contextlib.suppress(BlockingIOError):
+                        taken += len(client.recv(65536))
+                engine.leap(31)
+                assert not made[0].closed
+            for _ in range(3):
+                engine.leap(31)
+            assert made[0].closed
+            assert made[0].close_code == 1006
+            assert isinstance(made[0].close_error, TimeoutError)
+            if closes:
+                assert "has not taken" in str(made[0].close_error)
+    finally:
+        engine.close()
 
 
 def test_a_transfer_that_stalls() -> None:

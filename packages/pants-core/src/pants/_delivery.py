@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pants._channel import Channel
+from pants._cutting import Sink
 from pants.delimiter import Framer
 from pants.errors import BufferOverflow, FramingError
 
@@ -25,12 +26,17 @@ class Delivery(Channel):
         """Called when a frame is too long."""
         raise NotImplementedError
 
-    def _deliver(self, framer: Framer) -> None:
-        """Hand out the frames that are complete. What on_read() raises costs its own frame only."""
+    def _deliver(self, framer: Framer, sink: Sink | None = None) -> None:
+        """Hand out the frames that are complete. What on_read() raises costs its own frame only.
+
+        Args:
+            framer: What cuts them.
+            sink: What gets them in this channel's place, and passes them on.
+        """
         stuck_at = -1
         while self._may_read:
             try:
-                framer.deliver_to(self)
+                framer.deliver_to(sink or self)
                 return
             except FramingError as exception:
                 if exception.framer is not framer:  # the hook's own

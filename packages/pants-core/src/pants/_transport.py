@@ -537,6 +537,10 @@ class Transport(StreamHooks):
             0 if self.socket is None else _kernel.unacknowledged(self.socket)
         )
 
+    def _acknowledged(self) -> int | None:
+        """The number of bytes that the peer has taken so far, or None where that cannot be told."""
+        return None if self.socket is None else _kernel.acknowledged(self.socket)
+
     def _has_unread(self) -> bool:
         """Whether something has been received by the kernel, and not been looked at yet."""
         return self.socket is not None and _kernel.unread(self.socket) > 0

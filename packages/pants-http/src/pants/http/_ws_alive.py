@@ -76,6 +76,7 @@ class Pinging(WebSocketState):
                 self._heard, again = now, interval
             elif self._ping is None:
                 self._outstanding = self._connection._outstanding()
+                self._acknowledged = self._connection._acknowledged()
                 payload = os.urandom(8)
                 self._send_frame(PING, payload)
                 if self.ping_timeout is None:
@@ -100,6 +101,9 @@ class Pinging(WebSocketState):
     def _takes(self, since: float) -> bool:
         """Whether the peer has taken something of a long transfer since it was last looked; a ping waits behind it."""
         connection = self._connection
-        before, self._outstanding = self._outstanding, connection._outstanding()
-        # The second where more was written meanwhile: the kernel takes more only where the peer has.
-        return self._outstanding < before or bool(connection._send_blocked and connection._last_traffic > since)
+        waited, self._outstanding = self._outstanding, connection._outstanding()
+        before, self._acknowledged = self._acknowledged, connection._acknowledged()
+        if before is not None and self._acknowledged is not None:
+            return waited > 0 and self._acknowledged > before  # if nothing waited, it is but the ping
+        # Where more was written meanwhile, the kernel has taken more only where the peer has.
+        return self._outstanding < waited or bool(connection._send_blocked and connection._last_traffic > since)

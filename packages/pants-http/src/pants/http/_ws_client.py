@@ -239,7 +239,9 @@ class Connecting:
         while True:
             end = received.find(HEAD_END, searched) + len(HEAD_END)
             if end < len(HEAD_END):
-                if len(received) > _LONGEST_HEAD:
+                if b"\n\n" in received:  # RFC 9112 §2.2: lines end with CRLF
+                    self.fail(HandshakeError("the server's answer is malformed: lines end with CRLF"))
+                elif len(received) > _LONGEST_HEAD:
                     self.fail(HandshakeError("the head of the server's answer is too long"))
                 return
             head = bytes(received[:end])
@@ -316,7 +318,13 @@ class Connecting:
             self.fail(HandshakeError(f"the server redirects to what is no WebSocket: {error}", status, headers))
             return
         if before.secure and not target.secure:
-            self.fail(HandshakeError(f"the server redirects to {target.url}, which is not secure", status, headers))
+            self.fail(
+                HandshakeError(f"the server redirects to {target.url[:200]}, which is not secure", status, headers)
+            )
+            return
+        if not target.is_same_origin(self._first) and not isinstance(self._request.ssl_options, dict):
+            reason = f"the server redirects to {target.url[:200]}, for which the SSLContext was not given"
+            self.fail(HandshakeError(reason, status, headers))
             return
         if target.is_same_origin(before):
             self._keep_cookies(headers)

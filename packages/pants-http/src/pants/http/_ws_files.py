@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pants._send_queue import FileSlice, Sending
 from pants.http._ws_frames import apply_mask
+
+
+def read_all(item: FileSlice) -> Iterator[bytes]:
+    """Read a part of a file, piece by piece.
+
+    Raises:
+        FileShrunk, OSError, TypeError: As of `FileSlice.read`.
+    """
+    while item.size:
+        yield item.read()
 
 
 class MaskedSlice(FileSlice):

@@ -26,6 +26,8 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#@\s]+)")
 # RFC 3986 §3.2.2, §3.2.3: a host and a port. More is asked of the host elsewhere.
 _AUTHORITY: Final = re.compile(r"(?:\[[0-9A-Fa-f:.%A-Za-z]*\]|[^\[\]:]*)(?::[0-9]*)?")
+# What is shown of a URL, in characters.
+_MOST_SHOWN: Final = 200
 _PORTS: Final = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
 # What stays as it is where a URL is made fit to be sent; a percent sign, for it may have been encoded before.
 _SAFE: Final = "/%:=&?~+!$,;'@()*[]"
@@ -152,7 +154,9 @@ def is_allowed_origin(origin: str | None, host: str, secure: bool, allowed: Coll
     authority = match[2].lower().removesuffix(port)
     if f"{scheme}://{authority}" in allowed:
         return True
-    return authority == host.lower().removesuffix(port) and (scheme == "https" or not secure)
+    if scheme not in (("https",) if secure else ("https", "http")):
+        return False
+    return authority == host.lower().removesuffix(port)
 
 
 def check_origins(origins: Iterable[str]) -> frozenset[str]:
@@ -353,8 +357,10 @@ def split_url(url: str) -> tuple[SplitResult, str, int | None]:
 
 
 def without_credentials(url: str) -> str:
-    """Return a URL as it may be shown."""
-    return re.sub("//.*@", "//***@", url, flags=re.DOTALL)
+    """Return a URL as it may be shown, in a log for example."""
+    scheme, slashes, rest = url.partition("//")
+    rest, at, place = rest.rpartition("@")
+    return f"{scheme}{slashes}{'***@' if at else ''}{place}"[:_MOST_SHOWN]
 
 
 def url_credentials(parts: SplitResult) -> str | None:
@@ -375,9 +381,9 @@ def ascii_host(host: str) -> str:
     try:
         encoded_host = host.lower().encode("idna").decode()
     except UnicodeError:
-        raise ValueError(f"{host!r} is no host name") from None
+        raise ValueError(f"{host[:_MOST_SHOWN]!r} is no host name") from None
     if not re.fullmatch(r"[a-z0-9._\-]+", encoded_host):
-        raise ValueError(f"{host!r} is no host name")
+        raise ValueError(f"{host[:_MOST_SHOWN]!r} is no host name")
     return encoded_host
 
 

@@ -7,8 +7,11 @@ to what was done from elsewhere; never inside a method that a user calls.
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Any, Final
 
+from pants._cutting import Sink
+from pants._send_queue import queued_size
+from pants.delimiter import Framer
 from pants.errors import BufferOverflow
 from pants.http._successor import Carrier, Successor
 from pants.http._ws_closing import Closing
@@ -20,8 +23,12 @@ log = logging.getLogger("pants.http")
 # What is received at once, in bytes, where messages are long. It takes fewer calls, and fewer copies.
 _LONG_RECEIVE: Final = 262144
 _LONG_FRAME: Final = 65536 - 14
-# What compressed data may become in one go, in bytes, before others have their turn.
-_MOST_INFLATED: Final = 1048576
+# Seconds of one turn after which others have their turn.
+_MOST_TIME: Final = 0.005
+# Messages, or parts that were cut, between two looks at the clock.
+_BATCH: Final = 8
+# What is written in answer is sent at so many bytes, to see whether the peer takes it.
+_FLUSH_SIZE: Final = 262144
 
 
 class WebSocketLink(Closing, Successor):
@@ -106,9 +113,11 @@ class WebSocketLink(Closing, Successor):
         """Take apart what has arrived, and hand it out."""
         self._quick = 0
         try:
+            self._began = self.engine.clock()
+            self._counted = (0, 0)
             if self._may_read and self._inbox.pending:
                 self._inbox.deliver(self)
-            if not self._take_all():
+            if (self._may_read and self._inbox.halted) or not self._take_all():
                 self._behind = True
                 self._settle()
                 return
@@ -135,7 +144,7 @@ class WebSocketLink(Closing, Successor):
             False if that is so much that others have to have their turn first.
         """
         reader = self._reader
-        inflated = 0
+        taken = 0
         while self._may_read or self._state == CLOSING:
             if self._inflating is not None:
                 piece = next(self._inflating, None)
@@ -143,22 +152,45 @@ class WebSocketLink(Closing, Successor):
                     self._inflating = None
                     if reader.ends:
                         self._take_in(b"", True)
-                    if inflated >= _MOST_INFLATED and self._may_read:
-                        return False
                 else:
-                    inflated += len(piece)
                     self._take_in(piece, False)
-                    if inflated >= _MOST_INFLATED and self._may_read and self._inflating is not None:
-                        return False
-                continue
-            payload = reader.take()
-            if payload is None:
-                break
-            if reader.opcode >= CLOSE:
-                self._on_control(reader.opcode, payload)
-            elif self._may_read:
-                self._on_data(payload)
-        return True
+                taken = _BATCH  # which costs more than a message
+            else:
+                payload = reader.take()
+                if payload is None:
+                    break
+                if reader.opcode >= CLOSE:
+                    self._on_control(reader.opcode, payload)
+                elif self._may_read:
+                    self._on_data(payload)
+                taken += 1
+            if self._floods() or (taken >= _BATCH and self._is_overdue()):
+                return False
+            taken %= _BATCH
+        return not (self._may_read and self._inbox.halted)  # by a meter
+
+    def _is_overdue(self) -> bool:
+        return self.engine.clock() - self._began > _MOST_TIME
+
+    def _floods(self) -> bool:
+        """Whether what is written in answer is more than the peer takes. Otherwise it is seen when the turn is over."""
+        queue = self._connection._unsent
+        pieces, size = self._counted
+        if len(queue) == pieces:
+            return False
+        if len(queue) < pieces:  # some of it was sent
+            pieces = size = 0
+        size += queued_size(queue[pieces:])
+        self._counted = len(queue), size
+        if size < _FLUSH_SIZE or not self._connection.connected:
+            return False
+        self._connection.flush()
+        size = queued_size(queue)
+        self._counted = len(queue), size
+        return self.high_water is not None and size > self.high_water
+
+    def _deliver(self, framer: Framer, sink: Sink | None = None) -> None:
+        super()._deliver(framer, sink or _Meter(self))
 
     def _on_data(self, payload: bytes) -> None:
         """Take a piece of a message."""
@@ -170,10 +202,11 @@ class WebSocketLink(Closing, Successor):
             self._inflating = self._codec.inflate(payload, reader.ends)
             return
         length = reader.length  # of the frame that begins here
+        if length and not self._makes_room(length):
+            return
         if length > _LONG_FRAME:
             self._connection.receive_size = _LONG_RECEIVE
-        if not length or self._makes_room(length):
-            self._take_in(payload, reader.ends, checked=True)
+        self._take_in(payload, reader.ends, checked=True)
 
     def _take_in(self, data: bytes, last: bool, *, checked: bool = False) -> None:
         """Take a part of a message, and hand out what is complete.
@@ -244,3 +277,30 @@ class WebSocketLink(Closing, Successor):
 
     def _connection_failed(self, exception: Exception) -> None:
         self.on_error(exception)
+
+
+class _Meter:
+    """Passes on what was cut, as long as it may take.
+
+    Args:
+        link: What gets it.
+    """
+
+    __slots__ = ("_left", "_link")
+
+    def __init__(self, link: WebSocketLink) -> None:
+        self._link = link
+        self._left = _BATCH
+
+    def on_read(self, *values: Any) -> None:
+        """Pass on a part."""
+        link = self._link
+        try:
+            link.on_read(*values)
+        finally:
+            self._left -= 1
+            if self._left <= 0 or link._connection._unsent:
+                if link._floods() or (self._left <= 0 and link._is_overdue()):
+                    link._inbox.halted = True
+                if self._left <= 0:
+                    self._left = _BATCH

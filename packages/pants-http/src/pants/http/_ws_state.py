@@ -28,14 +28,17 @@ class WebSocketState(WebSocketHooks):
     """The state of a `pants.http.WebSocket`."""
 
     __slots__ = (
+        "_acknowledged",
         "_alive_due",
         "_arguments",
+        "_began",
         "_behind",
         "_choked",
         "_close_asked",
         "_close_due",
         "_codec",
         "_connection",
+        "_counted",
         "_end_due",
         "_fragments",
         "_heard",
@@ -134,7 +137,7 @@ class WebSocketState(WebSocketHooks):
         self._may_read = False
         self._paused = False  # by the program
         self._choked = False  # the peer does not take the answers
-        self._behind = False  # more has been received than can be inflated in one go
+        self._behind = False  # more has arrived than can be handed out in one go
         # Sending.
         self._send: Callable[[bytes], object] = not_open
         self._masked = False  # this end masks its frames
@@ -149,6 +152,9 @@ class WebSocketState(WebSocketHooks):
         self._pings: deque[tuple[bytes, float, bytes | None]] | None = None  # those of the program
         self._pong_due: bytes | None = None
         self._outstanding = 0  # what the peer had not taken when it was last looked
+        self._acknowledged: int | None = None  # and what it had taken
+        self._began = 0.0  # by the clock, when handing out what has arrived began
+        self._counted = (0, 0)  # of what is queued: the pieces that were counted, and their bytes
         self._alive_due: Callable[[], None] | None = None
         self._close_due: Callable[[], None] | None = None
         self.connected = self.is_secure = False

@@ -18,7 +18,7 @@ from pants.http._request import HTTPRequest
 from pants.http._successor import Carrier
 from pants.http._ws_client import Connecting
 from pants.http._ws_deflate import Codec, Deflate, deflate_settings
-from pants.http._ws_files import MaskedSlice
+from pants.http._ws_files import MaskedSlice, read_all
 from pants.http._ws_frames import BINARY, SHORT_HEADS, TEXT, FrameReader, WebSocketError
 from pants.http._ws_handshake import HandshakeError, check_origins, check_subprotocols
 from pants.http._ws_inbox import EntireMessage
@@ -43,6 +43,9 @@ __all__ = [
 #: The opcodes of messages (RFC 6455 §5.2), for `WebSocket.write`.
 FRAME_TEXT: Final = TEXT
 FRAME_BINARY: Final = BINARY
+
+# A file no longer than this many bytes is read at once, so that no descriptor is held for it.
+_SMALL_FILE: Final = 65536
 
 
 class WebSocket(WebSocketLink):
@@ -146,7 +149,8 @@ class WebSocket(WebSocketLink):
             verify_ssl: Whether the server has to prove who it is.
             ssl_options: As for `pants.Stream.startSSL`.
             max_redirects: How many redirects are followed; never from ``wss`` to ``ws``. Where one leads to another
-                origin, the headers, cookies and credentials given here stay behind, but for User-Agent and the like.
+                origin, the headers, cookies and credentials given here stay behind, but for User-Agent and the like;
+                with an SSLContext none is followed that does.
             engine: The engine; the global one by default.
 
         Returns:
@@ -406,8 +410,15 @@ class WebSocket(WebSocketLink):
             item.close()
             return
         self._wrote = True
-        self._send(frames.head(BINARY, item.size, key))
-        self._connection._write_slice(item)
+        first = frames.head(BINARY, item.size, key)
+        if item.size > _SMALL_FILE:
+            self._send(first)
+            self._connection._write_slice(item)
+        else:  # a descriptor is worth more
+            try:
+                self._send(b"".join([first, *read_all(item)]))
+            finally:
+                item.close()
         if flush:
             self.flush()
 

@@ -182,11 +182,12 @@ class WebSocketLink(Closing, Successor):
             pieces = size = 0
         size += queued_size(queue[pieces:])
         self._counted = len(queue), size
-        if size < _FLUSH_SIZE or not self._connection.connected:
+        if size < _FLUSH_SIZE:
             return False
-        self._connection.flush()
-        size = queued_size(queue)
-        self._counted = len(queue), size
+        if self._connection.connected and not self._connection._send_blocked:
+            self._connection.flush()
+            size = queued_size(queue)
+            self._counted = len(queue), size
         return self.high_water is not None and size > self.high_water
 
     def _deliver(self, framer: Framer, sink: Sink | None = None) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import html
 import json
+import os
+import re
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -187,3 +191,96 @@ def run(*command: object, stdin: bytes | None = None, code: int = 0) -> subproce
     done = in_thread(lambda: subprocess.run(arguments, input=stdin, capture_output=True, timeout=DEADLINE, check=False))
     assert done.returncode == code, done
     return done
+
+
+# A browser has a great deal to load, and the machine may be busy.
+BROWSER_DEADLINE = 90.0
+
+
+def browse(chromium: str, folder: Path, url: str, engine: Engine, is_over: Callable[[], object]) -> tuple[Any, str]:
+    """Load a page in Chromium, and wait until that has come to its end.
+
+    Args:
+        chromium: The program.
+        folder: A place for its files.
+        url: The page, whose script writes what it finds, as JSON, into the element ``verdicts``.
+        engine: The engine of the server.
+        is_over: Whether the server has nothing left to do.
+
+    Returns:
+        What the script has found, and the title of the page.
+    """
+    command = [
+        chromium,
+        "--headless",
+        "--no-sandbox",  # which root cannot have
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--no-first-run",
+        "--no-proxy-server",
+        f"--user-data-dir={folder / 'profile'}",
+        "--dump-dom",  # when the page is loaded
+        url,
+    ]
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(
+            subprocess.run,
+            command,
+            capture_output=True,
+            timeout=BROWSER_DEADLINE,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        future.add_done_callback(lambda _: engine.call_from_thread(bool))
+        run_until(future.done, 2 * BROWSER_DEADLINE, engine)
+        done = future.result()
+    run_until(is_over, engine=engine)
+    page = done.stdout.decode()
+    told = re.search(r'<pre id="verdicts">(.*?)</pre>', page, re.DOTALL)
+    title = re.search("<title>(.*?)</title>", page)
+    assert told is not None, done
+    assert title is not None, done
+    return json.loads(html.unescape(told[1]) or "{}"), title[1]
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+class Program:
+    """An example that serves.
+
+    Attributes:
+        url: The URL that it names, with an address in the place of the name.
+        address: The same for a socket.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        banner = process.stdout.readline()
+        match = re.fullmatch(r"Serving on (https?|wss?)://localhost:([0-9]+)/\n", banner)
+        assert match is not None, banner
+        self.url = f"{match[1]}://127.0.0.1:{match[2]}/"
+        self.address = ("127.0.0.1", int(match[2]))
+
+    def end(self) -> tuple[int, str]:
+        """Wait until it ends; return its status and what it has written to the standard error."""
+        _, errors = self.process.communicate(timeout=DEADLINE)
+        return self.process.returncode, errors
+
+
+@contextlib.contextmanager
+def running(name: str, *arguments: object) -> Iterator[Program]:
+    """An example, on a free port."""
+    with subprocess.Popen(
+        [sys.executable, EXAMPLES / name, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PORT": "0"},
+    ) as process:
+        try:
+            yield Program(process)
+        finally:
+            process.kill()

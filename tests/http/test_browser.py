@@ -6,25 +6,16 @@ The browser is started once, with all that there is to try, and each test looks 
 from __future__ import annotations
 
 import gzip
-import html
 import io
-import json
-import re
-import subprocess
 import wave
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from pants import Engine
 from pants.http import HTTPRequest, HTTPServer
-from pants.testing import run_until
-from tests.http.peers_support import BINARY, PIECES, TEXT, Application, digest
-
-# It has a great deal to load, and the machine may be busy.
-BROWSER_DEADLINE = 90.0
+from tests.http.peers_support import BINARY, PIECES, TEXT, Application, browse, digest
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -241,39 +232,10 @@ def found(peer: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) 
     engine = Engine()
     server = HTTPServer(site, file_root=folder, cookie_secret="secret", compression=True, engine=engine)
     server.listen(("127.0.0.1", 0))
-    command = [
-        program,
-        "--headless",
-        "--no-sandbox",  # which root cannot have
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--disable-background-networking",
-        "--no-first-run",
-        "--no-proxy-server",
-        f"--user-data-dir={folder / 'profile'}",
-        "--dump-dom",  # when the page is loaded
-        f"http://127.0.0.1:{server.local_address[1]}/",
-    ]
     try:
-        with ThreadPoolExecutor(1) as pool:
-            future = pool.submit(
-                subprocess.run,
-                command,
-                capture_output=True,
-                timeout=BROWSER_DEADLINE,
-                check=False,
-                stdin=subprocess.DEVNULL,
-            )
-            future.add_done_callback(lambda _: engine.call_from_thread(bool))
-            run_until(future.done, 2 * BROWSER_DEADLINE, engine)
-            done = future.result()
-        run_until(lambda: not server.channels, engine=engine)
-        page = done.stdout.decode()
-        told = re.search(r'<pre id="verdicts">(.*?)</pre>', page, re.DOTALL)
-        title = re.search("<title>(.*?)</title>", page)
-        assert told is not None, done
-        assert title is not None, done
-        return Found(json.loads(html.unescape(told[1]) or "{}"), title[1], site, server)
+        url = f"http://127.0.0.1:{server.local_address[1]}/"
+        verdicts, title = browse(program, folder, url, engine, lambda: not server.channels)
+        return Found(verdicts, title, site, server)
     finally:
         server.close()
         engine.poll(0)

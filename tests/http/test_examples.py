@@ -14,16 +14,14 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import requests
 import trustme
 
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
-DEADLINE = 30.0
+from tests.http.peers_support import DEADLINE, EXAMPLES, running
 
 # Letter by letter what is in the manual, "The Server".
 FIRST_PROGRAM = """
@@ -37,45 +35,6 @@ server = HTTPServer(my_handler)
 server.listen()
 Engine.instance().start()
 """
-
-
-class Program:
-    """An example that serves.
-
-    Attributes:
-        url: The URL that it names, with an address in the place of the name.
-        address: The same for a socket.
-    """
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        assert process.stdout is not None
-        banner = process.stdout.readline()
-        match = re.fullmatch(r"Serving on (https?)://localhost:([0-9]+)/\n", banner)
-        assert match is not None, banner
-        self.url = f"{match[1]}://127.0.0.1:{match[2]}/"
-        self.address = ("127.0.0.1", int(match[2]))
-
-    def end(self) -> tuple[int, str]:
-        """Wait until it ends; return its status and what it has written to the standard error."""
-        _, errors = self.process.communicate(timeout=DEADLINE)
-        return self.process.returncode, errors
-
-
-@contextlib.contextmanager
-def running(name: str, *arguments: object) -> Iterator[Program]:
-    """An example, on a free port."""
-    with subprocess.Popen(
-        [sys.executable, EXAMPLES / name, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PORT": "0"},
-    ) as process:
-        try:
-            yield Program(process)
-        finally:
-            process.kill()
 
 
 def wait_until(condition: Callable[[], object]) -> None:

@@ -5,14 +5,11 @@ The browser is started once, with all that there is to try, and each test looks 
 
 from __future__ import annotations
 
-import html
 import json
 import logging
 import re
 import struct
-import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +17,7 @@ import pytest
 
 from pants import Engine
 from pants.http import Deflate, HTTPRequest, HTTPServer, WebSocket, broadcast
-from pants.testing import run_until
-
-# It has a great deal to load, and the machine may be busy.
-BROWSER_DEADLINE = 90.0
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from tests.http.peers_support import EXAMPLES, browse
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -713,39 +706,11 @@ def found(peer: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) 
     logger.addHandler(recorder)
     engine = Engine()
     site = Site(engine, folder)
-    command = [
-        program,
-        "--headless",
-        "--no-sandbox",  # which root cannot have
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--disable-background-networking",
-        "--no-first-run",
-        "--no-proxy-server",
-        f"--user-data-dir={folder / 'profile'}",
-        "--dump-dom",  # when the page is loaded
-        f"http://127.0.0.1:{site.server.local_address[1]}/",
-    ]
     try:
-        with ThreadPoolExecutor(1) as pool:
-            future = pool.submit(
-                subprocess.run,
-                command,
-                capture_output=True,
-                timeout=BROWSER_DEADLINE,
-                check=False,
-                stdin=subprocess.DEVNULL,
-            )
-            future.add_done_callback(lambda _: engine.call_from_thread(bool))
-            run_until(future.done, 2 * BROWSER_DEADLINE, engine)
-            done = future.result()
-        run_until(lambda: not site.server.channels and not site.other.channels, engine=engine)
-        page = done.stdout.decode()
-        told = re.search(r'<pre id="verdicts">(.*?)</pre>', page, re.DOTALL)
-        title = re.search("<title>(.*?)</title>", page)
-        assert told is not None, done
-        assert title is not None, done
-        return Found(json.loads(html.unescape(told[1]) or "{}"), title[1], site, recorder.lines)
+        url = f"http://127.0.0.1:{site.server.local_address[1]}/"
+        channels = site.server.channels, site.other.channels
+        verdicts, title = browse(program, folder, url, engine, lambda: not any(channels))
+        return Found(verdicts, title, site, recorder.lines)
     finally:
         site.server.close()
         site.other.close()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
-import re
 import signal
 import ssl
 import subprocess
@@ -22,9 +20,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from pants.http import HTTPRequest, WebSocket
 from pants.testing import run_until
-from tests.http.peers_support import DEADLINE, Certificate, run, serving
+from tests.http.peers_support import DEADLINE, EXAMPLES, Certificate, run, running, serving
 
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 CLIENT = EXAMPLES / "ws_client.py"
 SERVERS = ["ws_echo.py", "ws_handshake.py", "ws_lines.py", "ws_rpc.py", "ws_chat.py"]
 
@@ -45,40 +42,6 @@ Engine.instance().start()
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
-
-
-class Program:
-    """An example that serves.
-
-    Attributes:
-        url: The URL that it names, with an address in the place of the name.
-        address: Host and port, as in a URL.
-    """
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        assert process.stdout is not None
-        banner = process.stdout.readline()
-        match = re.fullmatch(r"Serving on (https?|wss?)://localhost:([0-9]+)/\n", banner)
-        assert match is not None, banner
-        self.address = f"127.0.0.1:{match[2]}"
-        self.url = f"{match[1]}://{self.address}/"
-
-
-@contextlib.contextmanager
-def running(name: str, *arguments: object) -> Iterator[Program]:
-    """An example, on a free port."""
-    with subprocess.Popen(
-        [sys.executable, EXAMPLES / name, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PORT": "0"},
-    ) as process:
-        try:
-            yield Program(process)
-        finally:
-            process.kill()
 
 
 def websocket(url: str, **kwargs: Any) -> ClientConnection:
@@ -192,7 +155,7 @@ def test_handshake_without_tls() -> None:
 
 def test_lines() -> None:
     """Manual: "Unicode Strings and Byte Strings"; what matters is lines, and not messages."""
-    with running("ws_lines.py") as program, websocket(f"ws://{program.address}/ws") as client:
+    with running("ws_lines.py") as program, websocket(program.url.replace("http", "ws") + "ws") as client:
         client.send("Hello\n\nWor")
         assert [receive(client), receive(client)] == ["Uryyb", ""]
         client.send(["l", "d \u00e4", "\nand"])  # one message in three fragments
@@ -205,7 +168,7 @@ def test_lines_are_text() -> None:
     """Manual: "the connection will be closed with a protocol error if ... the string types of the read_delimiter and
     the buffer differ". RFC 6455 §7.4.1: 1003, "a type of data it cannot accept".
     """
-    with running("ws_lines.py") as program, websocket(f"ws://{program.address}/ws") as client:
+    with running("ws_lines.py") as program, websocket(program.url.replace("http", "ws") + "ws") as client:
         client.send(b"Hello\n")
         assert closing_code(client) == 1003
 
@@ -252,7 +215,7 @@ def test_rpc() -> None:
 
 def test_chat() -> None:
     with running("ws_chat.py") as program:
-        url = f"ws://{program.address}/ws"
+        url = program.url.replace("http", "ws") + "ws"
         with websocket(f"{url}?name=Ada") as ada:
             assert receive(ada) == "Ada has come; now there are 1"
             with websocket(f"{url}?name=B%C3%A4r") as bear, websocket(url) as other:

@@ -94,9 +94,9 @@ class Pinging(WebSocketState):
     def _is_excused(self) -> bool:
         """Whether the peer may have sent something, and it is this program that has not looked."""
         connection = self._connection
-        return bool(
-            connection._hook_polls or not (self._may_read or self._choked) or self._behind or connection._has_unread()
-        )
+        if self._choked:  # that nothing is read is the peer's own doing
+            return False
+        return bool(connection._hook_polls or not self._may_read or self._behind or connection._has_unread())
 
     def _takes(self, since: float) -> bool:
         """Whether the peer has taken something of a long transfer since it was last looked; a ping waits behind it."""

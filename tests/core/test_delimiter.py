@@ -20,7 +20,7 @@ from netstruct import NetStruct
 
 import pants.delimiter
 from pants._cutting import Characters
-from pants.delimiter import DEFAULT_LIMIT, Framer, check
+from pants.delimiter import DEFAULT_LIMIT, Framer, check, wants_text
 from pants.errors import BufferOverflow, DelimiterError
 
 NETSTRUCT = NetStruct(b"B$H$b")
@@ -963,3 +963,21 @@ def test_nothing_is_skipped_where_data_came_while_frames_waited(rule: str) -> No
     framer.deliver(receive)
     assert got == [b"a", b"b", b"c", b"d", b"e"]
     assert framer.pending == 0
+
+
+@pytest.mark.parametrize(
+    "delimiter, text",
+    [
+        (None, None),
+        (4, None),
+        ("x", True),
+        (b"x", False),
+        (re.compile("x"), True),
+        (re.compile(b"x"), False),
+        (struct.Struct("!H"), False),
+        (NetStruct(b"!H$"), False),
+    ],
+    ids=repr,
+)
+def test_what_a_delimiter_cuts(delimiter: Any, text: bool | None) -> None:
+    assert wants_text(delimiter) is text

@@ -21,7 +21,7 @@ from pants import _cutting
 from pants._cutting import Buffer, Sink, Strategy
 from pants.errors import FramingError
 
-__all__ = ["DEFAULT_LIMIT", "Framer", "check", "check_limit"]
+__all__ = ["DEFAULT_LIMIT", "Framer", "check", "check_limit", "wants_text"]
 
 DEFAULT_LIMIT: Final = 65536
 
@@ -253,6 +253,15 @@ def check(delimiter: Any, text: bool = False) -> None:
         _check_netstruct(delimiter)
     else:
         raise TypeError(_complaint(delimiter, text))
+
+
+def wants_text(delimiter: Any) -> bool | None:
+    """Tell what a value for `Framer.delimiter` cuts: str (True), bytes (False), or either (None)."""
+    if isinstance(delimiter, re.Pattern):
+        return isinstance(delimiter.pattern, str)
+    if isinstance(delimiter, str):
+        return True
+    return False if isinstance(delimiter, (bytes, struct.Struct, NetStruct)) else None
 
 
 def check_limit(limit: int) -> None:

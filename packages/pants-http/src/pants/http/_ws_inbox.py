@@ -7,11 +7,8 @@ their content is one flow, of text or of bytes, which is cut as a stream's is.
 from __future__ import annotations
 
 import codecs
-import re
 import struct
 from typing import Any, Final
-
-from netstruct import NetStruct
 
 from pants import delimiter as _delimiter
 from pants._delivery import Delivery
@@ -82,7 +79,7 @@ class Inbox:
 
     @delimiter.setter
     def delimiter(self, delimiter: Any) -> None:
-        wants_text = _wanted_type(delimiter)
+        wants_text = _delimiter.wants_text(delimiter)
         if delimiter is not EntireMessage:
             try:
                 _delimiter.check(delimiter, text=bool(wants_text))
@@ -288,15 +285,6 @@ class Inbox:
             for piece in pieces:
                 framer.feed(piece)
             pieces.clear()
-
-
-def _wanted_type(delimiter: Any) -> bool | None:
-    """Whether a delimiter wants text (True), bytes (False) or either (None)."""
-    if isinstance(delimiter, re.Pattern):
-        return isinstance(delimiter.pattern, str)
-    if isinstance(delimiter, str):
-        return True
-    return False if isinstance(delimiter, (bytes, struct.Struct, NetStruct)) else None
 
 
 def _name(text: bool) -> str:

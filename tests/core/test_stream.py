@@ -1334,3 +1334,12 @@ def test_an_idle_stream_costs_no_turns() -> None:
         run_until(lambda: len(stream.data) == 1 << 20)
         turns(5)
         assert run_for(0.3) <= 5
+
+
+@pytest.mark.parametrize("name", ["read_delimiter", "buffer_size", "regex_search", "idle_timeout", "remote_address"])
+def test_a_property_in_a_class_is_not_lost_in_silence(name: str) -> None:
+    """It would stand before the property, which goes on with its default."""
+    with pytest.raises(TypeError, match=f"{name} is set on each Kind, in on_connect"):
+        type("Kind", (Stream,), {name: 5})
+    type("Kind", (Stream,), {name: property(lambda self: 5)})  # the subclass's own affair
+    type("Kind", (Stream,), {"close_timeout": 5})

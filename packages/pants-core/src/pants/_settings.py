@@ -62,3 +62,17 @@ def replace_by_settings(cls: type) -> None:
                 setting.__set_name__(cls, name)
                 setattr(cls, name, setting)
                 break
+
+
+def refuse_lost_values(cls: type) -> None:
+    """Raise where a subclass gives a plain value to a property, which would be lost (``read_delimiter = b"x"``).
+
+    Raises:
+        TypeError: It does.
+    """
+    for name, value in cls.__dict__.items():
+        if hasattr(value, "__get__"):
+            continue
+        inherited = next((base.__dict__[name] for base in cls.__mro__[1:] if name in base.__dict__), None)
+        if isinstance(inherited, property):
+            raise TypeError(f"{name} is set on each {cls.__name__}, in on_connect() for example, not in the class")

@@ -124,10 +124,10 @@ class Server(Channel):
             self._adopt_socket(socket)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
         if "connection_class" in cls.__dict__:  # the same thing by its other name
             cls.ConnectionClass = cls.__dict__["connection_class"]
             del cls.connection_class
+        super().__init_subclass__(**kwargs)
         if isinstance(cls.__dict__.get("ConnectionClass"), FunctionType):
             cls.ConnectionClass = staticmethod(cls.__dict__["ConnectionClass"])  # not a method of the server's
 

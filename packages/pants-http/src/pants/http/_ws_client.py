@@ -239,7 +239,7 @@ class Connecting:
         while True:
             end = received.find(HEAD_END, searched) + len(HEAD_END)
             if end < len(HEAD_END):
-                if b"\n\n" in received:  # RFC 9112 §2.2: lines end with CRLF
+                if received.find(b"\n\n", searched) >= 0:  # RFC 9112 §2.2: lines end with CRLF
                     self.fail(HandshakeError("the server's answer is malformed: lines end with CRLF"))
                 elif len(received) > _LONGEST_HEAD:
                     self.fail(HandshakeError("the head of the server's answer is too long"))

@@ -589,9 +589,6 @@ def _check_class(cls: type[WebSocket]) -> None:
         value = cls.__dict__.get(name)
         if value is not None and not hasattr(value, "__get__"):  # a property, say: the subclass's own affair
             check(value)
-    for name in ("buffer_size", "read_delimiter", "regex_search"):
-        if name in cls.__dict__ and not hasattr(cls.__dict__[name], "__get__"):
-            raise TypeError(f"{name} is set on each WebSocket, in on_connect() for example, not in the class")
     compression = cls.__dict__.get("compression", False)
     if not isinstance(compression, (bool, Deflate)) and not hasattr(compression, "__get__"):
         raise TypeError(f"compression is True, False or a pants.http.Deflate, not {compression!r}")

@@ -157,6 +157,31 @@ def test_others_have_their_turn(delimiter: Any, data: bytes) -> None:
         engine.close()
 
 
+@pytest.mark.parametrize("piles_up", [False, True])
+def test_what_waits_for_its_turn_is_not_incomplete(piles_up: bool) -> None:
+    """Manual: only "an existing string still in the buffer" forbids one of the other type, and here all is complete."""
+
+    class Sized(Recorder):
+        def on_connect(self) -> None:
+            self.read_delimiter = 1
+
+        def on_read(self, data: Any) -> None:
+            clock[0] += 0.001
+            if piles_up:
+                self.write(bytes(100_000))
+
+    clock = [0.0]
+    with opened(Sized) as (websocket, client):
+        client.engine.clock = lambda: client.engine.now + clock[0]
+        client.peer.window = 0 if piles_up else None
+        client.send("x" * 100, message(b"y" * 100), "z" * 100)
+        client.engine.advance(1)
+        client.peer.window = None
+        client.engine.advance(1)
+        assert websocket.connected
+        assert websocket.reads == ["x"] * 100 + [b"y"] * 100 + ["z"] * 100
+
+
 # --- Others' places -------------------------------------------------------------------------------------------------
 
 

@@ -117,7 +117,7 @@ class WebSocketLink(Closing, Successor):
             self._counted = (0, 0)
             if self._may_read and self._inbox.pending:
                 self._inbox.deliver(self)
-            if (self._may_read and self._inbox.halted) or not self._take_all():
+            if not self._take_all():
                 self._behind = True
                 self._settle()
                 return
@@ -143,9 +143,10 @@ class WebSocketLink(Closing, Successor):
         Returns:
             False if that is so much that others have to have their turn first.
         """
-        reader = self._reader
+        reader, inbox = self._reader, self._inbox
         taken = 0
-        while self._may_read or self._state == CLOSING:
+        # Halted by a meter, the inbox may hold what is complete: what comes next is not to be held against it.
+        while not inbox.halted or self._state == CLOSING:
             if self._inflating is not None:
                 piece = next(self._inflating, None)
                 if piece is None:
@@ -167,7 +168,7 @@ class WebSocketLink(Closing, Successor):
             if self._floods() or (taken >= _BATCH and self._is_overdue()):
                 return False
             taken %= _BATCH
-        return not (self._may_read and self._inbox.halted)  # by a meter
+        return not (self._may_read and inbox.halted)
 
     def _is_overdue(self) -> bool:
         return self.engine.clock() - self._began > _MOST_TIME

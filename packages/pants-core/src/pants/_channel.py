@@ -7,7 +7,7 @@ from collections.abc import Callable
 from socket import socket as Socket
 from typing import Any, Final
 
-from pants._settings import refuse_lost_values, replace_by_settings
+from pants._settings import settle_class_values
 from pants.engine import Engine
 
 log = logging.getLogger("pants")
@@ -54,8 +54,7 @@ class Channel:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        replace_by_settings(cls)
-        refuse_lost_values(cls)
+        settle_class_values(cls)
 
     def __init__(self, engine: Engine | None) -> None:
         if engine is None:

@@ -51,28 +51,23 @@ def check_setting(name: str, value: object, above_zero: bool = False) -> None:
         raise ValueError(f"{name} is above 0, or None for never")
 
 
-def replace_by_settings(cls: type) -> None:
-    """Make plain values, given to settings in a subclass (``close_timeout = 5``), those settings' defaults there."""
+def settle_class_values(cls: type) -> None:
+    """See to the plain values that a subclass gives to what is no plain value in a class above it.
+
+    Given to a `Setting` (``close_timeout = 5``), one is that setting's default there. Given to a property
+    (``read_delimiter = b"x"``), it would be lost.
+
+    Raises:
+        TypeError: A value is given to a property, or is none of a setting's.
+        ValueError: It is out of a setting's range.
+    """
     for name, value in list(cls.__dict__.items()):
         if hasattr(value, "__get__"):  # a method, or a property: the subclass's own affair
             continue
-        for base in cls.__mro__[1:]:
-            if isinstance(inherited := base.__dict__.get(name), Setting):
-                setting = Setting(value, inherited.__doc__ or "", inherited.above_zero)
-                setting.__set_name__(cls, name)
-                setattr(cls, name, setting)
-                break
-
-
-def refuse_lost_values(cls: type) -> None:
-    """Raise where a subclass gives a plain value to a property, which would be lost (``read_delimiter = b"x"``).
-
-    Raises:
-        TypeError: It does.
-    """
-    for name, value in cls.__dict__.items():
-        if hasattr(value, "__get__"):
-            continue
         inherited = next((base.__dict__[name] for base in cls.__mro__[1:] if name in base.__dict__), None)
-        if isinstance(inherited, property):
+        if isinstance(inherited, Setting):
+            setting = Setting(value, inherited.__doc__ or "", inherited.above_zero)
+            setting.__set_name__(cls, name)
+            setattr(cls, name, setting)
+        elif isinstance(inherited, property):
             raise TypeError(f"{name} is set on each {cls.__name__}, in on_connect() for example, not in the class")

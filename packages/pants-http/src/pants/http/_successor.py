@@ -8,7 +8,7 @@ from pants import Stream
 
 
 class Successor:
-    """Another protocol on a connection: what `HTTPConnection.take_over` may be given.
+    """Another protocol on a connection: what `HTTPConnection._pass_to` is given.
 
     The connection calls all of these from the engine's loop, and contains what they raise: that is passed to
     `_connection_failed`.

@@ -118,7 +118,6 @@ class Closing(Pinging):
         self._close(frames.close_payload(1001, None))
 
     def _connection_closed(self) -> None:
-        connection = self._connection
         if self._state == OPEN:
             # It was lost. What had arrived before is handed out, whatever was held back.
             self._send = _drop
@@ -129,10 +128,8 @@ class Closing(Pinging):
             finally:
                 self._leave(ENDING)
                 self._conclude()
-            return
-        if self.close_error is None:
-            self.close_error = connection.close_error
-        self._conclude()
+        else:
+            self._conclude()
 
     def _hand_out_all(self) -> None:
         raise NotImplementedError

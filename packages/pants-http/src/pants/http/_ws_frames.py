@@ -138,7 +138,33 @@ def _text(payload: bytes) -> str | None:
         return None
 
 
-class FrameReader:
+class Received:
+    """What has been received, and how much of it was taken."""
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._at = 0
+
+    def feed(self, data: bytes) -> None:
+        """Add what has been received."""
+        self._data = self._data[self._at :] + data if self._data else data
+        self._at = 0
+
+    def clear(self) -> None:
+        """Drop what has been received and not been taken."""
+        self._data = b""
+        self._at = 0
+
+    def _used_up(self) -> None:
+        """Do not hold on to what was taken."""
+        if self._at:
+            self._data = self._data[self._at :]
+            self._at = 0
+
+
+class FrameReader(Received):
     """Takes frames apart. What they carry comes in pieces, as it arrives: a long frame is not waited for.
 
     Args:
@@ -149,9 +175,7 @@ class FrameReader:
     """
 
     __slots__ = (
-        "_at",
         "_continued",
-        "_data",
         "_empty",
         "_fin",
         "_key",
@@ -178,10 +202,9 @@ class FrameReader:
     length: int
 
     def __init__(self, *, masked: bool, compression: bool = False) -> None:
+        super().__init__()
         self._masked = masked
         self.compression = compression
-        self._data = b""
-        self._at = 0
         self._left = 0  # of the payload of a data frame
         self._more = False  # a data frame has begun, and is not over
         self._fin = False
@@ -195,16 +218,6 @@ class FrameReader:
     def idle(self) -> bool:
         """Whether nothing of a frame, and no part of a message, has arrived."""
         return not (self._more or self._continued or self._data)
-
-    def feed(self, data: bytes) -> None:
-        """Add what has been received."""
-        self._data = self._data[self._at :] + data if self._data else data
-        self._at = 0
-
-    def clear(self) -> None:
-        """Drop what has been received and not been taken."""
-        self._data = b""
-        self._at = 0
 
     def take(self) -> bytes | None:
         """Return the next piece: what has arrived of a data frame's payload, or the payload of a control frame.
@@ -319,12 +332,6 @@ class FrameReader:
         if self.ends:
             self._continued = 0
         return piece
-
-    def _used_up(self) -> None:
-        """Do not hold on to what was taken."""
-        if self._at:
-            self._data = self._data[self._at :]
-            self._at = 0
 
 
 # --- Writing ----------------------------------------------------------------------------------------------------------

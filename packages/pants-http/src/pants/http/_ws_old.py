@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pants.http._ws_frames import CLOSE, TEXT, WebSocketError
+from pants.http._ws_frames import CLOSE, TEXT, Received, WebSocketError
 
 #: The closing handshake.
 OLD_CLOSE: Final = b"\xff\x00"
@@ -18,16 +18,15 @@ def old_frame(payload: bytes) -> bytes:
     return b"\x00%b\xff" % payload
 
 
-class OldFrameReader:
+class OldFrameReader(Received):
     """Takes frames apart; the same for a `WebSocket` as `pants.http._ws_frames.FrameReader`."""
 
-    __slots__ = ("_at", "_data", "_inside", "begins", "ends", "length", "opcode")
+    __slots__ = ("_inside", "begins", "ends", "length", "opcode")
 
     compressed: Final = False
 
     def __init__(self) -> None:
-        self._data = b""
-        self._at = 0
+        super().__init__()
         self._inside = False  # a frame of text
         self.opcode = TEXT
         self.length = 0
@@ -37,16 +36,6 @@ class OldFrameReader:
     def idle(self) -> bool:
         """Whether nothing of a frame has arrived."""
         return not (self._inside or self._data)
-
-    def feed(self, data: bytes) -> None:
-        """Add what has been received."""
-        self._data = self._data[self._at :] + data if self._data else data
-        self._at = 0
-
-    def clear(self) -> None:
-        """Drop what has been received and not been taken."""
-        self._data = b""
-        self._at = 0
 
     def take(self) -> bytes | None:
         """Return the next piece of text, or an empty one that stands for the closing handshake; None if none is left.

@@ -235,7 +235,7 @@ def try_url(url: str) -> None:
     assert target.resource.startswith("/")
     assert all("!" <= character <= "~" for character in target.resource + target.authority)
     assert 0 <= target.port < 65536
-    assert parse_url(target.url) == target._replace(credentials=None)
+    assert parse_url(target.url) == target.with_credentials(None)
     opening = Opening(target, [], [], None).request()
     assert opening.startswith(f"GET {target.resource} HTTP/1.1\r\nHost: {target.authority}\r\n".encode())
     assert opening.count(b"\r\n") == opening.count(b"\n") == opening.count(b"\r") == 7

@@ -14,7 +14,8 @@ import pytest
 
 from pants import Engine
 from pants.http import Deflate, HandshakeError, HTTPRequest, HTTPServer, WebSocket
-from pants.http._ws_handshake import is_allowed_origin, without_credentials
+from pants.http._target import without_credentials
+from pants.http._ws_handshake import is_allowed_origin
 from pants.testing import run_until
 from tests.http.peers_support import serving
 from tests.http.ws_support import DEFLATE, RSV1, TEXT, Recorder, deflated, frame, message, opened, opening

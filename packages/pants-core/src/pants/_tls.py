@@ -11,8 +11,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-SSLOptions = Mapping[str, Any] | ssl.SSLContext
-
 _KEYS = frozenset(
     {
         "alpn_protocols",
@@ -70,6 +68,10 @@ class TLSSettings(NamedTuple):
             )
 
 
+#: What ``ssl_options`` may be; the last of them has been made of one of the others before.
+SSLOptions = Mapping[str, Any] | ssl.SSLContext | TLSSettings
+
+
 def _close_half_made(error: BaseException | None) -> None:
     """Close the TLS socket that the ssl module had begun to make, and left in the frames of its exception.
 
@@ -103,6 +105,8 @@ def settings(options: SSLOptions, *, server_side: bool, is_server: bool = False)
             certificate.
         OSError, ssl.SSLError: A file cannot be read or is not what it should be.
     """
+    if isinstance(options, TLSSettings):
+        return options
     if isinstance(options, ssl.SSLContext):
         if options.protocol == ssl.PROTOCOL_TLS_CLIENT:
             if is_server:
@@ -145,7 +149,7 @@ def for_reloading(options: SSLOptions) -> dict[str, Any] | None:
         A copy, in which the files are named so that they are found wherever the process goes; None for an
         `ssl.SSLContext`, which does not know its files.
     """
-    if isinstance(options, ssl.SSLContext):
+    if not isinstance(options, Mapping):
         return None
     kept = {key: value for key, value in options.items() if key != "ssl_version"}
     for key in ("ca_certs", "certfile", "keyfile"):
@@ -188,9 +192,8 @@ def _server_context(options: Mapping[str, Any]) -> ssl.SSLContext:
 def _client_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     verify = options.get("cert_reqs", ssl.CERT_REQUIRED)
     verify = ssl.CERT_REQUIRED if verify is None else ssl.VerifyMode(verify)
-    simple = not any(options.get(key) for key in ("ca_certs", "certfile", "keyfile", "ciphers", "alpn_protocols"))
-    if simple:
-        return _common_client_context(verify)
+    if not any(options.get(key) for key in ("ca_certs", "certfile", "keyfile", "ciphers")):
+        return _common_client_context(verify, _alpn_protocols(options))
     context = _trusting_context(ssl.Purpose.SERVER_AUTH, options)
     _configure(context, options)
     _set_verification(context, verify)
@@ -202,10 +205,12 @@ def _trusting_context(purpose: ssl.Purpose, options: Mapping[str, Any]) -> ssl.S
         return ssl.create_default_context(purpose, cafile=options.get("ca_certs"))
 
 
-@functools.cache
-def _common_client_context(verify: ssl.VerifyMode) -> ssl.SSLContext:
+@functools.lru_cache(maxsize=16)
+def _common_client_context(verify: ssl.VerifyMode, protocols: tuple[str, ...]) -> ssl.SSLContext:
     # Reading the system's certificates takes tens of milliseconds, too long to be done for each connection.
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
     _set_verification(context, verify)
     return context
 
@@ -224,11 +229,16 @@ def _configure(context: ssl.SSLContext, options: Mapping[str, Any]) -> None:
         raise ValueError("ssl_options has a keyfile without a certfile")
     if options.get("ciphers"):
         context.set_ciphers(options["ciphers"])
-    protocols = options.get("alpn_protocols")
+    protocols = _alpn_protocols(options)
     if protocols:
-        if isinstance(protocols, (str, bytes)) or not all(isinstance(protocol, str) for protocol in protocols):
-            raise TypeError(f"alpn_protocols is a list of str, not {protocols!r}")
         context.set_alpn_protocols(list(protocols))
+
+
+def _alpn_protocols(options: Mapping[str, Any]) -> tuple[str, ...]:
+    protocols = options.get("alpn_protocols") or ()
+    if isinstance(protocols, (str, bytes)) or not all(isinstance(protocol, str) for protocol in protocols):
+        raise TypeError(f"alpn_protocols is a list of str, not {protocols!r}")
+    return tuple(protocols)
 
 
 @contextlib.contextmanager

@@ -226,7 +226,7 @@ def parse(head: bytes, limits: Limits, refused_methods: Collection[str]) -> Head
         method.decode(),
         target.decode(),
         protocol.decode(),
-        _keeps_alive(fields, protocol),
+        keeps_alive(fields, protocol),
         length,
         length != 0 and _expects(fields, protocol),
     )
@@ -308,7 +308,7 @@ def _check_target(method: bytes, target: bytes) -> None:
 
 
 def _check_host(fields: list[tuple[bytes, bytes]], protocol: bytes) -> None:
-    hosts = _values(fields, b"host")
+    hosts = values_of(fields, b"host")
     if len(hosts) > 1 or (not hosts and protocol == b"HTTP/1.1"):  # RFC 9112 §3.2
         raise Refused(400, "There has to be one Host field")
     if hosts and not is_host(hosts[0]):
@@ -329,8 +329,8 @@ def is_host(value: bytes) -> bool:
 
 def _body_length(fields: list[tuple[bytes, bytes]], protocol: bytes) -> int | None:
     """Find out how the body is framed (RFC 9112 §6.3)."""
-    codings = _values(fields, b"transfer-encoding")
-    lengths = _values(fields, b"content-length")
+    codings = values_of(fields, b"transfer-encoding")
+    lengths = values_of(fields, b"content-length")
     if codings:
         if protocol == b"HTTP/1.0" or lengths:  # RFC 9112 §6.1: one of the two ends is mistaken about it
             raise Refused(400, "The length of the body is ambiguous")
@@ -347,9 +347,9 @@ def _body_length(fields: list[tuple[bytes, bytes]], protocol: bytes) -> int | No
     return int(lengths[0])
 
 
-def _keeps_alive(fields: list[tuple[bytes, bytes]], protocol: bytes) -> bool:
+def keeps_alive(fields: list[tuple[bytes, bytes]], protocol: bytes) -> bool:
     """Whether the client leaves the connection open (RFC 9112 §9.3)."""
-    options = {option.strip(b" \t") for option in b",".join(_values(fields, b"connection")).lower().split(b",")}
+    options = {option.strip(b" \t") for option in b",".join(values_of(fields, b"connection")).lower().split(b",")}
     return b"close" not in options and (protocol == b"HTTP/1.1" or b"keep-alive" in options)
 
 
@@ -357,7 +357,7 @@ def _expects(fields: list[tuple[bytes, bytes]], protocol: bytes) -> bool:
     """Whether the client waits for an interim answer (RFC 9110 §10.1.1)."""
     if protocol == b"HTTP/1.0":
         return False
-    expected = b",".join(_values(fields, b"expect")).lower().split(b",")
+    expected = b",".join(values_of(fields, b"expect")).lower().split(b",")
     members = {member.strip(b" \t") for member in expected} - {b""}
     if not members:
         return False
@@ -366,7 +366,7 @@ def _expects(fields: list[tuple[bytes, bytes]], protocol: bytes) -> bool:
     return True
 
 
-def _values(fields: list[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:
+def values_of(fields: list[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:
     return [value for name, value in fields if name == wanted]
 
 

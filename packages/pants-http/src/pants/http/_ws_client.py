@@ -9,38 +9,30 @@ from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
-
 from pants.engine import Engine
 from pants.errors import ConnectTimeout
-from pants.http._answer import encoded
 from pants.http._cookies import parse_cookies
-from pants.http._head import HEAD_END
-from pants.http._successor import Carrier
-from pants.http._ws_handshake import Fields, HandshakeError, Opening, own_fields, parse_url
-from pants.http._ws_proxy import Proxy
+from pants.http._dialling import MOST_INTERIM, Dialling
+from pants.http._reply import REDIRECTS, BadReply, ReplyParser
+from pants.http._ws_handshake import HandshakeError, Opening, own_fields, parse_url
 from pants.http._ws_request import ClientRequest, cookie_value
 from pants.http.utils import HTTPHeaders
 
 if TYPE_CHECKING:
     from pants.http.websocket import WebSocket
 
-# The longest head of an answer, in bytes, and how many interim answers may come before it.
+# The longest head of an answer, in bytes, and its most fields.
 _LONGEST_HEAD: Final = 65536
-_MOST_INTERIM: Final = 20
-# RFC 9110 §15.4
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_MOST_FIELDS: Final = 256
 # What goes along where a redirect leads to another origin. Anything else may be a secret.
 _HARMLESS: Final = frozenset({"accept-language", "origin", "user-agent"})
 # The options of TLS that are for the server that was asked first.
 _OF_ONE_SERVER: Final = frozenset({"certfile", "keyfile", "password", "server_hostname"})
 # RFC 6265 §5.2.2: a cookie that is taken back.
 _REMOVED: Final = re.compile(r"max-age\s*=\s*(?:0+|-\d+)", re.IGNORECASE)
-# What llhttp says of the end of a message that changes the protocol.
-_ENDED: Final = re.compile("Pause on CONNECT/Upgrade")
 
 
-class ClientConnection(Carrier):
+class ClientConnection(Dialling):
     """The connection of a WebSocket that is being opened."""
 
     __slots__ = ("_connecting",)
@@ -49,20 +41,21 @@ class ClientConnection(Carrier):
         super().__init__(engine=engine)
         self._connecting: Connecting | None = connecting
 
-    def on_connect(self) -> None:
-        """See `pants.Stream`."""
+    def _dialled(self) -> None:
         if self._connecting is not None:
             self._connecting.connected()
 
-    def on_ssl_handshake(self) -> None:
-        """See `pants.Stream`."""
-        if self._connecting is not None:
-            self._connecting.secured()
-
-    def on_read(self, data: bytes) -> None:
-        """See `pants.Stream`."""
+    def _received(self, data: bytes) -> None:
         if self._connecting is not None:
             self._connecting.received(data)
+
+    def _tunnel_refused(self, reason: str, status: int, headers: HTTPHeaders) -> None:
+        if self._connecting is not None:
+            self._connecting.fail(HandshakeError(reason, status, headers))
+
+    def _dial_failed(self, exception: Exception) -> None:
+        if self._connecting is not None:
+            self._connecting.fail(exception)
 
     def on_end(self) -> None:
         """See `pants.Stream`."""
@@ -122,9 +115,9 @@ class Connecting:
         self._redirects = self._interim = 0
         self._connection: ClientConnection | None = None
         self._opening: Opening | None = None
-        self._proxy: Proxy | None = None
-        self._tunnelling = False
         self._received = bytearray()
+        self._searched = 0
+        self._parser = ReplyParser(_LONGEST_HEAD, _MOST_FIELDS)
         self._cancel: Callable[[], None] = _nothing
         timeout = websocket.connect_timeout
         if timeout is not None:
@@ -157,7 +150,7 @@ class Connecting:
     def _begin(self) -> None:
         """Connect to the target, or to the proxy before it."""
         self._received.clear()
-        self._interim = 0
+        self._interim = self._searched = 0
         target = self._target
         try:
             agreed = self._make_opening()
@@ -166,17 +159,9 @@ class Connecting:
             if not agreed:
                 self.fail(HandshakeError("on_handshake() has refused the handshake"))
                 return
-            proxy = self._proxy = self._request.find_proxy(target)
-            connection = self._connection = ClientConnection(self, self._engine)
-            connection.connect_timeout = None  # there is one for all of it
-            connection.handshake_timeout = None
-            self._tunnelling = proxy is not None
-            if proxy is None:
-                if target.secure:
-                    connection.startSSL(self._tls_options())
-                connection.connect((target.host, target.port))
-            else:
-                connection.connect((proxy.host, proxy.port))
+            proxy = self._request.find_proxy(target)
+            self._connection = ClientConnection(self, self._engine)
+            self._connection._dial(target, proxy, self._tls_options())
         except Exception as exception:  # noqa: BLE001 - a hook's, or what the environment names is no proxy
             self.fail(exception)
 
@@ -201,92 +186,42 @@ class Connecting:
         options = self._request.ssl_options
         if not isinstance(options, dict):
             return options
-        if not self._target.is_same_origin(self._first):  # who this is, and who the server was to be
+        if self._target.origin != self._first.origin:  # who this is, and who the server was to be
             options = {key: value for key, value in options.items() if key not in _OF_ONE_SERVER}
         return {"server_hostname": self._target.host, **options}
 
     # --- What the connection tells ----------------------------------------------------------------------------------
 
     def connected(self) -> None:
-        """The connection is made; to the target securely, or to the proxy."""
-        connection, target = self._connection, self._target
-        assert connection is not None
-        if not self._tunnelling:
-            self._ask()
-            return
-        authority = f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
-        fields = [("Host", authority)]
-        if self._proxy is not None and self._proxy.credentials is not None:
-            fields.append(("Proxy-Authorization", self._proxy.credentials))
-        connection.write(f"CONNECT {authority} HTTP/1.1\r\n".encode() + encoded(fields) + b"\r\n")
-
-    def _ask(self) -> None:
+        """The server can be asked."""
         assert self._connection is not None
         assert self._opening is not None
         self._connection.write(self._opening.request())
 
-    def secured(self) -> None:
-        """The TLS handshake is over; without a tunnel, `connected` follows."""
-        if self._tunnelling:
-            self._tunnelling = False
-            self._ask()
-
     def received(self, data: bytes) -> None:
         """A part of an answer has arrived."""
         received = self._received
-        searched = max(0, len(received) - len(HEAD_END) + 1)
         received += data
-        while True:
-            end = received.find(HEAD_END, searched) + len(HEAD_END)
-            if end < len(HEAD_END):
-                if received.find(b"\n\n", searched) >= 0:  # RFC 9112 §2.2: lines end with CRLF
-                    self.fail(HandshakeError("the server's answer is malformed: lines end with CRLF"))
-                elif len(received) > _LONGEST_HEAD:
-                    self.fail(HandshakeError("the head of the server's answer is too long"))
-                return
-            head = bytes(received[:end])
-            del received[:end]
-            searched = 0
-            try:
-                status, headers = parse_answer(head)
-            except HandshakeError as error:
-                self.fail(error)
-                return
-            if 100 <= status < 200 and status != 101:  # RFC 9110 §15.2
-                self._interim += 1
-                if self._interim > _MOST_INTERIM:
-                    self.fail(HandshakeError("there are too many interim answers", status, headers))
+        try:
+            while end := self._parser.find_end(received, self._searched):
+                reply = self._parser.parse(bytes(received[:end]))
+                del received[:end]
+                self._searched = 0
+                if reply.status >= 200 or reply.status == 101:
+                    self._conclude(reply.status, reply.headers())
                     return
-                continue
-            break
-        if self._tunnelling:
-            self._begin_tunnel(status, headers)
-        else:
-            self._conclude(status, headers)
-
-    def _begin_tunnel(self, status: int, headers: HTTPHeaders) -> None:
-        """The proxy has answered (RFC 9110 §9.3.6)."""
-        connection, target = self._connection, self._target
-        assert connection is not None
-        if not 200 <= status < 300:
-            self.fail(
-                HandshakeError(f"the proxy answered with {status} to CONNECT {target.authority}", status, headers)
-            )
-        elif self._received:
-            self.fail(HandshakeError("the proxy has sent something nobody has asked for", status, headers))
-        elif target.secure:
-            connection._tls_host = target.host  # whose certificate it is to be, rather than the proxy's
-            try:
-                connection.startSSL(self._tls_options())
-            except Exception as exception:  # noqa: BLE001 - whatever is wrong with the options
-                self.fail(exception)
-        else:
-            self._tunnelling = False
-            self._ask()
+                self._interim += 1  # RFC 9110 §15.2
+                if self._interim > MOST_INTERIM:
+                    self.fail(HandshakeError("there are too many interim answers", reply.status, reply.headers()))
+                    return
+        except BadReply as error:
+            self.fail(HandshakeError(f"the server's answer is malformed: {error}"))
+            return
+        self._searched = len(received)
 
     def _conclude(self, status: int, headers: HTTPHeaders) -> None:
         """The server has answered."""
-        if status in _REDIRECTS and "Location" in headers and self._request.max_redirects:
+        if status in REDIRECTS and "Location" in headers and self._request.max_redirects:
             self._redirect(status, headers)
             return
         connection, opening, websocket = self._connection, self._opening, self._websocket
@@ -322,14 +257,14 @@ class Connecting:
                 HandshakeError(f"the server redirects to {target.url[:200]}, which is not secure", status, headers)
             )
             return
-        if not target.is_same_origin(self._first) and not isinstance(self._request.ssl_options, dict):
+        if target.origin != self._first.origin and not isinstance(self._request.ssl_options, dict):
             reason = f"the server redirects to {target.url[:200]}, for which the SSLContext was not given"
             self.fail(HandshakeError(reason, status, headers))
             return
-        if target.is_same_origin(before):
+        if target.origin == before.origin:
             self._keep_cookies(headers)
             if target.credentials is None:
-                target = target._replace(credentials=before.credentials)
+                target = target.with_credentials(before.credentials)
         else:
             self._fields = [field for field in self._fields if field[0].lower() in _HARMLESS]
         self._target = target
@@ -353,37 +288,6 @@ class Connecting:
         self._fields = [field for field in self._fields if field[0].lower() != "cookie"]
         if jar:
             self._fields.append(("Cookie", cookie_value(jar)))
-
-
-def parse_answer(head: bytes) -> tuple[int, HTTPHeaders]:
-    """Parse the head of an answer.
-
-    Args:
-        head: From the status line to the empty line, both included.
-
-    Returns:
-        The status code and the fields.
-
-    Raises:
-        HandshakeError: It is malformed.
-    """
-    fields: Fields = []
-
-    class Events:
-        @staticmethod
-        def on_header(name: bytes, value: bytes) -> None:
-            fields.append((name.decode("latin-1"), value.strip(b" \t").decode("latin-1")))
-
-    parser = HttpResponseParser(Events())
-    try:
-        parser.feed_data(head)
-    except HttpParserUpgrade:
-        pass
-    except HttpParserError as error:
-        # A 101 ends what llhttp parses, and without an Upgrade it has another name for that.
-        if parser.get_status_code() != 101 or not _ENDED.search(str(error)):
-            raise HandshakeError(f"the server's answer is malformed: {error}") from None
-    return parser.get_status_code(), HTTPHeaders(fields)
 
 
 def _nothing() -> None:

@@ -9,12 +9,20 @@ import re
 import secrets
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
-from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from websockets.utils import accept_key
 
 from pants.errors import PantsError
 from pants.http._answer import checked_fields, encoded
+from pants.http._target import (
+    DEFAULT_PORTS,
+    Target,
+    ascii_host,
+    quoted,
+    split_url,
+    url_credentials,
+    without_credentials,
+)
 from pants.http._ws_deflate import Codec, Deflate
 from pants.http.utils import HTTPHeaders
 
@@ -24,13 +32,8 @@ Fields = list[tuple[str, str]]
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # RFC 6454 §6.2: what an Origin looks like.
 _ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#@\s]+)")
-# RFC 3986 §3.2.2, §3.2.3: a host and a port. More is asked of the host elsewhere.
-_AUTHORITY: Final = re.compile(r"(?:\[[0-9A-Fa-f:.%A-Za-z]*\]|[^\[\]:]*)(?::[0-9]*)?")
-# What is shown of a URL, in characters.
-_MOST_SHOWN: Final = 200
-_PORTS: Final = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
-# What stays as it is where a URL is made fit to be sent; a percent sign, for it may have been encoded before.
-_SAFE: Final = "/%:=&?~+!$,;'@()*[]"
+_PORTS: Final = {scheme: f":{port}" for scheme, port in DEFAULT_PORTS.items()}
+_SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 #: What the handshake itself sets.
 _OWN_FIELDS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding", "upgrade"})
 
@@ -276,39 +279,6 @@ def old_answer_fields(headers: HTTPHeaders, location: str, subprotocol: str | No
 # --- The client's end -------------------------------------------------------------------------------------------------
 
 
-class Target(NamedTuple):
-    """Where a client connects to (RFC 6455 §3).
-
-    Attributes:
-        secure: Whether TLS is spoken.
-        host: The name or address, without brackets.
-        port: The port.
-        resource: The path and query.
-        credentials: What the URL has before its host, as the value of Authorization; or None.
-    """
-
-    secure: bool
-    host: str
-    port: int
-    resource: str
-    credentials: str | None
-
-    @property
-    def authority(self) -> str:
-        """The value of Host (RFC 9110 §7.2)."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """The URL, without credentials."""
-        return f"{'wss' if self.secure else 'ws'}://{self.authority}{self.resource}"
-
-    def is_same_origin(self, other: Target) -> bool:
-        """Whether another target belongs to the same origin (RFC 6454 §5)."""
-        return (self.secure, self.host, self.port) == (other.secure, other.host, other.port)
-
-
 def parse_url(url: str) -> Target:
     """Take the URL of a WebSocket apart (RFC 6455 §3). ``http`` and ``https`` mean ``ws`` and ``wss``.
 
@@ -322,82 +292,17 @@ def parse_url(url: str) -> Target:
     if re.search(r"[\x00-\x20\x7f]", url):
         raise ValueError(f"a URL contains neither spaces nor control characters, unlike {shown!r}")
     parts, host, port = split_url(url)
-    scheme = parts.scheme.lower()
-    if scheme not in _PORTS or not host:
+    scheme = _SCHEMES.get(parts.scheme.lower())
+    if scheme is None or not host:
         raise ValueError(f"the URL of a WebSocket begins with ws:// or wss:// and a host, unlike {shown!r}")
     if "#" in url:
         raise ValueError(f"the URL of a WebSocket has no fragment (RFC 6455 §3), unlike {shown!r}")
-    secure = scheme in ("wss", "https")
-    resource = quote(parts.path or "/", safe=_SAFE)
+    resource = quoted(parts.path or "/")
     if parts.query:
-        resource += "?" + quote(parts.query, safe=_SAFE)
+        resource += "?" + quoted(parts.query)
     if port is None:
-        port = 443 if secure else 80
-    return Target(secure, ascii_host(host), port, resource, url_credentials(parts))
-
-
-def split_url(url: str) -> tuple[SplitResult, str, int | None]:
-    """Split a URL (RFC 3986 §3).
-
-    Returns:
-        Its parts; the host, without brackets; and the port, None where there is none.
-
-    Raises:
-        ValueError: It is none.
-    """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:  # whose message may show the password
-        pass
-    else:
-        if _AUTHORITY.fullmatch(parts.netloc.rpartition("@")[2]):
-            return parts, host or "", port
-    raise ValueError(f"{without_credentials(url)!r} is no URL: its host or its port is malformed")
-
-
-def without_credentials(url: str) -> str:
-    """Return a URL as it may be shown, in a log for example."""
-    scheme, slashes, rest = url.partition("//")
-    rest, at, place = rest.rpartition("@")
-    return f"{scheme}{slashes}{'***@' if at else ''}{place}"[:_MOST_SHOWN]
-
-
-def url_credentials(parts: SplitResult) -> str | None:
-    """Return the value of Authorization for the credentials in a URL, or None where there are none."""
-    if parts.username is None and parts.password is None:
-        return None
-    return basic_credentials(unquote(parts.username or ""), unquote(parts.password or ""))
-
-
-def ascii_host(host: str) -> str:
-    """Return a host name in the form in which it is sent and looked up.
-
-    Raises:
-        ValueError: It is no host name.
-    """
-    if ":" in host:  # an IPv6 address
-        return host
-    try:
-        encoded_host = host.lower().encode("idna").decode()
-    except UnicodeError:
-        raise ValueError(f"{host[:_MOST_SHOWN]!r} is no host name") from None
-    if not re.fullmatch(r"[a-z0-9._\-]+", encoded_host):
-        raise ValueError(f"{host[:_MOST_SHOWN]!r} is no host name")
-    return encoded_host
-
-
-def basic_credentials(user: str, password: str) -> str:
-    """Return the value of Authorization for a user and a password (RFC 7617).
-
-    Raises:
-        ValueError: The user's name contains a colon, or one of the two a control character (§2).
-    """
-    if ":" in user or re.search(r"[\x00-\x1f\x7f]", user + password):
-        raise ValueError(
-            "a user's name contains no colon, and neither it nor a password a control character (RFC 7617 §2)"
-        )
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        port = DEFAULT_PORTS[scheme]
+    return Target(scheme, ascii_host(host), port, resource, url_credentials(parts))
 
 
 class Opening:

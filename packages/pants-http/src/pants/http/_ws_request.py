@@ -9,9 +9,10 @@ from typing import Any, Final
 from pants._tls import settings as tls_settings
 from pants.engine import Engine
 from pants.http._answer import check_value
+from pants.http._proxy import Proxy, environment_proxy, parse_proxy
+from pants.http._target import Target
 from pants.http._ws_deflate import Deflate
-from pants.http._ws_handshake import Target, own_fields, parse_url
-from pants.http._ws_proxy import Proxy, environment_proxy, parse_proxy
+from pants.http._ws_handshake import own_fields, parse_url
 
 _COOKIE_NAME: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 

@@ -1,11 +1,11 @@
-"""The HTTP proxy through which a client opens its WebSocket (RFC 6455 §4.1, RFC 9110 §9.3.6)."""
+"""The HTTP proxy that a client goes through (RFC 9110 §9.3.6, RFC 6455 §4.1)."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 from urllib.request import getproxies, proxy_bypass
 
-from pants.http._ws_handshake import Target, ascii_host, split_url, url_credentials, without_credentials
+from pants.http._target import Target, ascii_host, split_url, url_credentials, without_credentials
 
 
 class Proxy(NamedTuple):
@@ -40,10 +40,8 @@ def parse_proxy(url: str) -> Proxy:
 
 def environment_proxy(target: Target) -> str | None:
     """Return the URL of the proxy that the environment names for a target, or None."""
-    if proxy_bypass(target.host) or proxy_bypass(
-        f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
-    ):
+    if proxy_bypass(target.host) or proxy_bypass(target.host_and_port):
         return None
     proxies = getproxies()
-    names = ("wss", "https", "all") if target.secure else ("ws", "http", "all")
+    names = (target.scheme, "https" if target.secure else "http", "all")
     return next((proxies[name] for name in names if proxies.get(name)), None)

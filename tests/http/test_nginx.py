@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import re
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,8 @@ import pytest
 
 from pants.http import HTTPRequest, HTTPServer
 from pants.testing import run_until
-from tests.http import support
+from tests.http import nginx_support, support
+from tests.http.nginx_support import free_port
 from tests.http.peers_support import BINARY, DEADLINE, PIECES, Application, Certificate, digest, in_thread, serving
 
 
@@ -31,36 +31,9 @@ class Answer(support.Answer):
 # Not the address by which nginx itself connects to Pants.
 CLIENT = "127.0.0.2"
 
-CONFIGURATION = """
-{modules}
-daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log notice;
-events {{ worker_connections 128; }}
-http {{
-    access_log off;
-    client_max_body_size 100m;
-    client_body_temp_path {folder}/temp;
-    proxy_temp_path {folder}/temp;
-    fastcgi_temp_path {folder}/temp;
-    uwsgi_temp_path {folder}/temp;
-    scgi_temp_path {folder}/temp;
-    upstream pants {{
-        server {upstream};
-        keepalive 8;
-    }}
-    server {{
-        listen 127.0.0.1:{port};
-        {server}
-        location / {{
-            proxy_pass http://pants;
-            {location}
-        }}
-    }}
-}}
-{behind}
-"""
+# Pants, for nginx: the connections that it keeps, and what it asks there.
+UPSTREAM = "upstream pants {{ server {where}; keepalive 8; }}"
+LOCATION = "location / {{ proxy_pass http://pants; {location} }}"
 
 KEEP_ALIVE = 'proxy_http_version 1.1; proxy_set_header Connection "";'
 TELL_CLIENT = """
@@ -72,52 +45,17 @@ TELL_CLIENT = """
 """
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def accepts(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-class Nginx:
-    """An nginx of the test's own, in front of a server.
-
-    Attributes:
-        port: Where it listens.
-        folder: Where it keeps its files.
-    """
-
-    def __init__(self, program: str, folder: Path) -> None:
-        self.program = program
-        self.folder = folder
-        self.port = free_port()
-        (folder / "temp").mkdir()
+class Nginx(nginx_support.Nginx):
+    """An nginx in front of a server."""
 
     @contextlib.contextmanager
-    def running(self, upstream: HTTPServer, **parts: str) -> Iterator[None]:
-        """Run it for the length of a block; ``parts`` go into the configuration."""
+    def running(self, upstream: HTTPServer, *, server: str = "", location: str = "", **parts: str) -> Iterator[None]:
+        """Run it for the length of a block; the parts go into the configuration."""
         address = upstream.local_address
         where = f"unix:{address}" if isinstance(address, str) else f"127.0.0.1:{address[1]}"
-        every = {"modules": "", "server": "", "location": "", "behind": "", **parts}
-        configuration = self.folder / "nginx.conf"
-        configuration.write_text(
-            CONFIGURATION.format(folder=self.folder, port=self.port, upstream=where, **every), encoding="utf-8"
-        )
-        log = self.folder / "error.log"
-        command: list[str | Path] = [self.program, "-p", self.folder, "-c", configuration, "-e", log]
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-            try:
-                run_until(lambda: process.poll() is not None or accepts(self.port), DEADLINE)
-                assert process.poll() is None, log.read_text()
-                yield
-            finally:
-                process.terminate()
-                assert process.stderr is not None
-                process.stderr.read()
+        asking = server + LOCATION.format(location=location)
+        with self.configured(asking, http=UPSTREAM.format(where=where), **parts):
+            yield
 
     def ask(self, *args: Any, port: int | None = None, source: str = CLIENT, **kwargs: Any) -> Answer:
         """Ask it something, on a connection of its own; the arguments are those of http.client's request()."""

@@ -73,6 +73,7 @@ class Connector:
         "_on_error",
         "_sock",
         "_waiting",
+        "resolved_at",
     )
 
     def __init__(
@@ -95,6 +96,8 @@ class Connector:
         self._attempts: dict[int, tuple[socket.socket, Any]] = {}
         self._errors: list[ConnectError] = []
         self._lookup: Lookup | None = None
+        #: When the addresses were known, on the engine's clock; 0.0 before.
+        self.resolved_at = 0.0
         self._cancel_timeout = _nothing if timeout is None else engine.defer(timeout, self._timed_out)
         self._cancel_next: Callable[[], None] = _nothing
         if address.is_unix:
@@ -119,6 +122,7 @@ class Connector:
 
     def _resolved(self, result: Result) -> None:
         self._lookup = None
+        self.resolved_at = self._engine.clock()
         if isinstance(result, OSError):
             reason = f"the name could not be resolved: {result.strerror or result}"
             self._fail(_error(result.errno, reason, self._given, [], ResolveError))

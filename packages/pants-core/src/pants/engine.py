@@ -111,6 +111,9 @@ class Engine:
         self.unused: WeakSet[Channel] = WeakSet()
         # The time of this turn, on the engine's clock, in seconds: for what need not be more exact than a turn.
         self.time = self.clock()
+        #: The identifier (`threading.get_ident`) of the thread in which `start` is running or `poll` was last called;
+        #: None where there is none.
+        self.thread: int | None = None
         self._turning = False
         self._started = False
         self._stopped = False
@@ -159,6 +162,7 @@ class Engine:
         if self._started or self._turning:
             raise RuntimeError("The engine is running already; to wait inside a hook, call poll() repeatedly")
         self._started = True
+        self.thread = threading.get_ident()
         self._stopped = self._interrupted = False
         self._presses = 0
         try:
@@ -170,6 +174,7 @@ class Engine:
                 raise KeyboardInterrupt
         finally:
             self._started = self._stopped = self._turning = False
+            self.thread = None
             self.current = self._handler = None
             self._interrupted = self._timers.halted = False
 
@@ -198,6 +203,7 @@ class Engine:
             self._poll_nested(poll_timeout)
             return
         self._turning = True
+        self.thread = threading.get_ident()
         try:
             self._turn(poll_timeout)
         finally:

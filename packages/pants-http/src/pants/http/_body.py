@@ -1,4 +1,4 @@
-"""The body of a request: how it is framed (RFC 9112 §6), and where it is kept. Sans-IO but for temporary files.
+"""The body of a message: how it is framed (RFC 9112 §6), and where it is kept. Sans-IO but for temporary files.
 
 A framing is fed what was received, from a position on, returns the position up to which it was the body's, and passes
 the content on to its ``sink``: a `BodyStore`, the parser of a form, or the program itself.
@@ -15,7 +15,7 @@ from typing import IO, Final, cast
 from httptools import HttpParserError, HttpRequestParser
 
 from pants.http._head import HEAD_END
-from pants.http._limits import Limits
+from pants.http._limits import FieldLimits
 from pants.http._refused import Refused
 from pants.http._spool import Spool, Window
 
@@ -123,7 +123,7 @@ class ChunkedBody(_Framing):
     #: How many bytes are still to come is not known.
     left: None = None
 
-    def __init__(self, limit: int, sink: Sink, limits: Limits) -> None:
+    def __init__(self, limit: int, sink: Sink, limits: FieldLimits) -> None:
         super().__init__(sink)
         self._limits = limits
         self.trailers = []
@@ -217,6 +217,26 @@ class ChunkedBody(_Framing):
         found = data.find(HEAD_END, begin)
         self._may_end = found < 0
         return len(data) if found < 0 else found + len(HEAD_END)
+
+
+class BodyToEnd(_Framing):
+    """The body of a response that goes on until the connection ends (RFC 9112 §6.3, item 8).
+
+    Args:
+        sink: Called with each piece of it.
+    """
+
+    __slots__ = ()
+
+    #: Never before the connection has ended.
+    done: Final = False
+
+    def feed(self, data: bytes | bytearray, at: int) -> int:
+        """Take all of ``data``, beginning at ``at``; return where it ends."""
+        if at < len(data):
+            self.received += len(data) - at
+            self.sink(bytes(data[at:]))
+        return len(data)
 
 
 class BodyStore:

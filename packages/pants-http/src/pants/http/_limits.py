@@ -1,9 +1,26 @@
-"""What a server takes from its clients, at most (manual: "max_request" is the first of them)."""
+"""What a server takes from its clients, and a client from servers, at most."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any, Protocol
+
+
+class FieldLimits(Protocol):
+    """What the fields of a message may be."""
+
+    @property
+    def header(self) -> int:
+        """The longest field, name and value, in bytes."""
+
+    @property
+    def headers(self) -> int:
+        """The longest header section, in bytes."""
+
+    @property
+    def header_count(self) -> int:
+        """The most fields."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +75,61 @@ class Limits:
     write_rate: float = 500
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            kinds = (int,) if field.type == "int" else (int, float)
-            if isinstance(value, bool) or not isinstance(value, kinds):
-                raise TypeError(f"Limits.{field.name} is a number of type {field.type}, not {value!r}")
-            if not 0 < value < math.inf:
-                raise ValueError(f"Limits.{field.name} is a finite number above 0, not {value!r}; for never, take 1e9")
+        check_numbers(self)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ClientLimits:
+    """The limits of an `HTTPClient`. How long it waits is said by its sessions' ``timeout``.
+
+    A response that crosses one of them ends in `ResponseTooLarge`, and its connection is closed.
+
+    Attributes:
+        header: The longest header field, name and value, in bytes.
+        headers: The longest header section, status line included, in bytes.
+        header_count: The most header fields.
+        interim: The most interim responses (RFC 9110 §15.2) before the final one.
+        content: The longest content that is kept, decoded, in bytes. What `on_data` takes is not counted.
+        free: So many bytes of content may be decoded from however little was received.
+        ratio: Beyond ``free``, the most bytes of decoded content for each byte received.
+        spool_size: Content longer than this many bytes is kept on disk.
+        keep_alive_timeout: Seconds that an idle connection is kept open.
+
+    Raises:
+        TypeError: One is not a number.
+        ValueError: One is not above 0, or not finite.
+
+    Example:
+        >>> from pants.http import ClientLimits, HTTPClient
+        >>> client = HTTPClient(limits=ClientLimits(content=10 * 1024 * 1024))
+    """
+
+    header: int = 65536
+    headers: int = 131072
+    header_count: int = 256
+    interim: int = 20
+    content: int = 1024 * 1024 * 1024
+    free: int = 8 * 1024 * 1024
+    ratio: float = 100.0
+    spool_size: int = 1024 * 1024
+    keep_alive_timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
+
+def check_numbers(limits: Any) -> None:
+    """Raise unless all fields of a dataclass are finite numbers above 0.
+
+    Raises:
+        TypeError: One is not a number of the field's type.
+        ValueError: One is not above 0, or not finite.
+    """
+    what = type(limits).__name__
+    for field in dataclasses.fields(limits):
+        value = getattr(limits, field.name)
+        kinds = (int,) if field.type == "int" else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise TypeError(f"{what}.{field.name} is a number of type {field.type}, not {value!r}")
+        if not 0 < value < math.inf:
+            raise ValueError(f"{what}.{field.name} is a finite number above 0, not {value!r}; for never, take 1e9")

@@ -51,6 +51,7 @@ class Target:
         "origin",
         "port",
         "resource",
+        "resource_bytes",
         "scheme",
         "secure",
         "url",
@@ -70,7 +71,8 @@ class Target:
         self.authority = shown if port == DEFAULT_PORTS[scheme] else f"{shown}:{port}"
         self.origin = f"{scheme}://{self.authority}"
         self.url = self.origin + resource
-        #: The end of the request line, and the Host field.
+        #: What stands behind the method in the request line; and the end of that, with the Host field.
+        self.resource_bytes = resource.encode("latin-1")
         self.authority_line = f" HTTP/1.1\r\nHost: {self.authority}\r\n".encode("latin-1")
 
     def __repr__(self) -> str:
@@ -88,9 +90,9 @@ class Target:
         """Return the same target, with other credentials."""
         return Target(self.scheme, self.host, self.port, self.resource, credentials, self.fragment)
 
-    def with_resource(self, resource: str, fragment: str) -> Target:
-        """Return another target of the same origin, with the same credentials."""
-        return Target(self.scheme, self.host, self.port, resource, self.credentials, fragment)
+    def with_fragment(self, fragment: str) -> Target:
+        """Return the same target, with another fragment."""
+        return Target(self.scheme, self.host, self.port, self.resource, self.credentials, fragment)
 
     @property
     def host_and_port(self) -> str:

@@ -11,11 +11,12 @@ from urllib.parse import urljoin
 
 from pants.engine import Engine
 from pants.errors import ConnectTimeout
+from pants.http._client_cookies import cookie_value
 from pants.http._cookies import parse_cookies
 from pants.http._dialling import MOST_INTERIM, Dialling
 from pants.http._reply import REDIRECTS, BadReply, ReplyParser
 from pants.http._ws_handshake import HandshakeError, Opening, own_fields, parse_url
-from pants.http._ws_request import ClientRequest, cookie_value
+from pants.http._ws_request import ClientRequest
 from pants.http.utils import HTTPHeaders
 
 if TYPE_CHECKING:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
-from pants._tls import settings as tls_settings
 from pants.engine import Engine
 from pants.http._answer import check_value
+from pants.http._client_cookies import cookie_value
+from pants.http._client_settings import check_count, check_flag, tls_options
 from pants.http._proxy import Proxy, environment_proxy, parse_proxy
 from pants.http._target import Target
 from pants.http._ws_deflate import Deflate
 from pants.http._ws_handshake import own_fields, parse_url
-
-_COOKIE_NAME: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 class ClientRequest:
@@ -60,15 +58,9 @@ class ClientRequest:
         self.proxy = proxy
         if proxy is not True:
             self.find_proxy(self.target)
-        if not isinstance(verify_ssl, bool):
-            raise TypeError(
-                f"verify_ssl is True or False, not {verify_ssl!r}; a file goes into ssl_options, as ca_certs"
-            )
-        self.ssl_options = _tls_options(verify_ssl, ssl_options)
-        if isinstance(max_redirects, bool) or not isinstance(max_redirects, int):
-            raise TypeError(f"max_redirects is a number, not {max_redirects!r}")
-        if max_redirects < 0:
-            raise ValueError(f"max_redirects is 0 or more, not {max_redirects}")
+        check_flag(verify_ssl, "verify_ssl", "; a file goes into ssl_options, as ca_certs")
+        self.ssl_options = tls_options(verify_ssl, ssl_options)
+        check_count(max_redirects, "max_redirects")
         self.max_redirects = max_redirects
 
     def _add(self, argument: str, name: str, value: str) -> None:
@@ -99,43 +91,3 @@ class ClientRequest:
             url = environment_proxy(target)
             return None if url is None else parse_proxy(url)
         return None if not self.proxy else parse_proxy(self.proxy)
-
-
-def cookie_value(cookies: Mapping[str, Any]) -> str:
-    """Return the value of Cookie (RFC 6265 §4.2).
-
-    Args:
-        cookies: Values by name; a `SimpleCookie` will do.
-
-    Raises:
-        TypeError: They are no such thing.
-        ValueError: A name or a value cannot stand in a cookie.
-    """
-    if not isinstance(cookies, Mapping):
-        raise TypeError(f"cookies are a dict of names and values, not {cookies!r}")
-    pairs = []
-    for name, value in cookies.items():
-        value = getattr(value, "coded_value", value)  # of a SimpleCookie
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"cookies are names and values, both str, not {name!r} and {value!r}")
-        if not name or not _COOKIE_NAME.issuperset(name):
-            raise ValueError(f"no cookie can have the name {name!r}")
-        check_value(f"the cookie {name}", value)
-        if ";" in value:
-            raise ValueError(f"the cookie {name} cannot contain a semicolon: {value!r}")
-        pairs.append(f"{name}={value}")
-    return "; ".join(pairs)
-
-
-def _tls_options(verify: bool, options: Any) -> Any:
-    if isinstance(options, ssl.SSLContext):
-        if not verify:
-            raise ValueError("verify_ssl=False does not go with an SSLContext, which says by itself what it verifies")
-        return options
-    if options is not None and not isinstance(options, Mapping):
-        raise TypeError(f"ssl_options is a dict or an ssl.SSLContext, not {options!r}")
-    options = dict(options or {})
-    if not verify and options.setdefault("cert_reqs", ssl.CERT_NONE) != ssl.CERT_NONE:
-        raise ValueError("verify_ssl=False does not go with the cert_reqs in ssl_options; one of them will do")
-    tls_settings(options, server_side=False)  # raises where something is wrong with them
-    return options

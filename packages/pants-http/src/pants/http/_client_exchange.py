@@ -1,0 +1,621 @@
+"""One call of a client, from the request to its final response: redirects, authentication and repetitions included.
+
+The way of the data: `Session.request` makes the exchange; `Exchange._submit` gives its request to the `Pool` of the
+origin, that to a `ClientConnection`, which tells the exchange what arrives, by `_reply_arrived`, `_content_arrived`
+and `_content_ended`, or by `_connection_failed`. From there the hooks are called. Each exchange ends once, in `_end`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from pants.errors import PantsError
+from pants.http._client_connection import ClientConnection
+from pants.http._client_errors import (
+    CertificateError,
+    HTTPClientException,
+    MalformedResponse,
+    RequestCancelled,
+    RequestTimedOut,
+    ResponseTooLarge,
+)
+from pants.http._client_response import HTTPResponse
+from pants.http._client_settings import IDEMPOTENT
+from pants.http._decoding import DecodedTooLarge, Decoder, DecodingError, make_decoder
+
+if TYPE_CHECKING:
+    from pants.http._client_certificate import CertificateProbe
+    from pants.http._client_pool import Pool
+    from pants.http._client_request import HTTPRequest
+    from pants.http._client_settings import Retries
+    from pants.http._reply import Reply
+    from pants.http.client import HTTPClient
+
+log = logging.getLogger("pants.http")
+
+# Content of a response that is not the final one and is longer than this costs the connection, in bytes.
+_MOST_DROPPED: Final = 65536
+# Decoded content that is handed out at once, in bytes.
+_PIECE: Final = 65536
+_event_lock = threading.Lock()
+
+
+class Exchange:
+    """A request that is under way, and what becomes of it: `HTTPClient.get` and its sisters return one.
+
+    It can be given up by `cancel`, and waited for by `wait`, both from any thread. It includes the requests that
+    follow from redirects, from demands for authentication and from failures.
+
+    Attributes:
+        client: The `HTTPClient`.
+        request: The `HTTPRequest`; of several, the last one so far.
+        response: The `HTTPResponse` to it, once its head has arrived; before that, None.
+        history: The responses that led to that request.
+        error: What the exchange failed with, or None.
+        done: Whether it has come to its end: by a response, by an error, or because it was cancelled.
+
+    Example:
+        >>> from pants.http import HTTPClient, HTTPServer
+        >>> server = HTTPServer(lambda request: request.send_response("Hello, World!")).listen(("127.0.0.1", 0))
+        >>> exchange = HTTPClient().get("http://127.0.0.1:%d/" % server.local_address[1])
+        >>> exchange.done, exchange.wait().content, exchange.done
+        (False, b'Hello, World!', True)
+        >>> server.close()
+    """
+
+    __slots__ = (
+        "_asked",
+        "_body",
+        "_began_at",
+        "_cancel_timer",
+        "_cancel_total",
+        "_connection",
+        "_content",
+        "_event",
+        "_following",
+        "_hooks",
+        "_pool",
+        "_repeated",
+        "_retries",
+        "_waited_for",
+        "client",
+        "done",
+        "error",
+        "history",
+        "request",
+        "response",
+    )
+
+    def __init__(
+        self, client: HTTPClient, request: HTTPRequest, hooks: dict[str, Any] | None, retries: Retries | None
+    ) -> None:
+        self.client = client
+        self.request = request
+        self.response: HTTPResponse | None = None
+        self.history: list[HTTPResponse] = []
+        self._connection: ClientConnection | CertificateProbe | None = None
+        self._pool: Pool | None = None  # in which it waits for a connection
+        self.done = False
+        self._hooks = hooks
+        self._body = request._body  # which is closed at the end, though a later request has none
+        self._retries = retries
+        self._repeated = 0
+        self._following: HTTPRequest | None = None  # what is asked for next, because of this response
+        self._content: Content | None = None  # where the content goes by another way than the plain one
+        self.error: Exception | None = None
+        self._event: threading.Event | None = None
+        self._waited_for = False
+        self._cancel_timer: Callable[[], None] | None = None  # of the time before it is made again
+        self._cancel_total: Callable[[], None] | None = None
+        self._asked = self._began_at = 0.0
+
+    def _hook(self, name: str) -> Callable[..., Any]:
+        """Return the hook that is to be called: this call's, the session's or the client's."""
+        if self._hooks is not None and (hook := self._hooks.get(name)) is not None:
+            return hook  # type: ignore[no-any-return]
+        hook = self.request.session._hooks.get(name)
+        return getattr(self.client, name) if hook is None else hook  # type: ignore[no-any-return]
+
+    # --- Beginning ----------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Begin. Nothing is told before the engine's loop goes on."""
+        if self.done:  # cancelled before it got here, from another thread
+            return
+        total = self.request._timeout.total
+        if total is not None:
+            self._cancel_total = self.client.engine.defer(total, self._overdue)
+        self._submit()
+
+    def _overdue(self) -> None:
+        self._fail(RequestTimedOut(f"{self.request!r} was not answered within {self.request._timeout.total} seconds"))
+
+    def _submit(self) -> None:
+        """Have the request sent, once there is a connection for it."""
+        self._asked = self._began_at = self.client.engine.clock()
+        try:
+            self.client._find_pool(self.request).submit(self)
+        except Exception as error:  # noqa: BLE001 - the environment may name what is no proxy
+            self._fail_soon(error)
+
+    def _began(self) -> None:
+        """A connection has been found, or is being made."""
+        self._began_at = self.client.engine.clock()
+
+    # --- What the connection tells ------------------------------------------------------------------------------
+
+    def _reply_arrived(self, reply: Reply) -> None:
+        """The head of the response has arrived."""
+        request = self.request
+        response = self.response = HTTPResponse(request)
+        response._reply = reply
+        response._exchange = self  # until it is complete
+        response.history = self.history
+        request._response = weakref.ref(response)
+        if not reply.ordinary:
+            self._heed(response)
+            if self.response is not response:
+                return
+        if self._retries is not None and self._should_repeat(response):
+            return
+        if request.method != "HEAD":  # manual: "on_headers"
+            self._tell_headers(response)
+
+    def _heed(self, response: HTTPResponse) -> None:
+        """See to what is not ordinary in a response's head."""
+        request = self.request
+        headers = response.headers
+        if "Set-Cookie" in headers:
+            self.client._store_cookies(request, headers)
+        if request.auth is not None and response.status_code != 401:
+            request.auth.handle_response(response)
+        try:
+            self._following = response._next(self.client)
+        except PantsError as error:
+            self._fail(error)
+            return
+        coding = headers.get("Content-Encoding", "")
+        if coding and request.method != "HEAD":
+            self._content = self._decode(coding)
+
+    def _decode(self, coding: str) -> Content | None:
+        limits = self.client.limits
+        try:
+            decoder = make_decoder(coding, max_size=None, max_ratio=limits.ratio, free=limits.free)
+        except DecodingError as error:
+            self._fail(_malformed(error))
+            return None
+        return None if decoder is None else Content(self, decoder)
+
+    def _tell_headers(self, response: HTTPResponse) -> None:
+        if self._following is not None:
+            return
+        taker = self._hooks.get("on_data") if self._hooks is not None else None
+        taker = taker or self.request.session._hooks.get("on_data")
+        if taker is not None:
+            self._content = self._content or Content(self, None)
+            self._content.taker = taker
+        try:
+            go_on = self._hook("on_headers")(response)
+        except Exception as error:  # noqa: BLE001 - hooks are contained
+            self._fail(error)
+            return
+        if go_on is False:
+            self._cancel()
+
+    def _content_arrived(self, data: bytes) -> None:
+        """A piece of the content has arrived."""
+        response = self.response
+        assert response is not None
+        response._received += len(data)
+        if self._following is not None:
+            self._keep_some(response, data)
+            return
+        try:
+            if self._content is None:
+                self._keep(data)
+            else:
+                self._content.feed(data)
+            if self.response is response and not self.done:
+                total = response._reply.length or 0  # type: ignore[union-attr]
+                self._hook("on_progress")(response, response._received, total)
+        except DecodingError as error:
+            self._fail(_malformed(error))
+        except Exception as error:  # noqa: BLE001 - hooks are contained, and the disk may be full
+            self._fail(error)
+
+    def _keep_some(self, response: HTTPResponse, data: bytes) -> None:
+        """Keep a piece of the content of a response that is not the final one, unless that is long."""
+        if response._received > _MOST_DROPPED:  # not worth waiting for
+            self._drop_connection()
+            self._follow()
+            return
+        try:
+            if self._content is None:
+                response._keep(data, _MOST_DROPPED)
+            else:
+                self._content.feed(data)
+        except DecodingError:  # nobody may ever look
+            self._content = None
+
+    def _keep(self, data: bytes) -> None:
+        """Keep a piece of the content in the response.
+
+        Raises:
+            ResponseTooLarge: There is too much of it.
+            OSError: The disk is full.
+        """
+        limits = self.client.limits
+        response = self.response
+        assert response is not None
+        if response._size + len(data) > limits.content:
+            raise ResponseTooLarge(
+                f"the content is longer than {limits.content} bytes; give the client other ClientLimits, or take it by "
+                "on_data"
+            )
+        response._keep(data, limits.spool_size)
+
+    def _take_times(self, connection: ClientConnection) -> None:
+        """Remember the times of the response, which is complete; the connection knows some of them."""
+        response = self.response
+        assert response is not None
+        sent, first = connection.sent_at, connection.first_at
+        response._times = (
+            self._asked,
+            self._began_at,
+            connection.take_phases(),
+            sent,
+            first,
+            self.client.engine.clock(),
+        )
+
+    def _content_ended(self) -> None:
+        """The content is complete, and the connection has been let go of."""
+        if self._following is not None:
+            self._follow()
+        elif self._content is not None:
+            self._content.end()
+        else:
+            self._complete()
+
+    def _complete(self) -> None:
+        """The response is complete, and all of it has been handed out or kept."""
+        response = self.response
+        assert response is not None
+        if response._spooled:
+            try:
+                response._flush()
+            except OSError as error:
+                self._fail(error)
+                return
+        self._end(None)
+        self._call("on_response", response)
+
+    def _connection_failed(self, error: Exception, *, sent: bool, stale: bool) -> None:
+        """The connection has failed.
+
+        Args:
+            error: Why.
+            sent: Whether anything of the request may have been received.
+            stale: Whether the connection had been used before, and nothing of the response has arrived: most likely
+                the server had closed it in the meantime.
+        """
+        request = self.request
+        body = request._body
+        replayable = body is None or body.replayable
+        if stale and replayable and request.method in IDEMPOTENT and not self.client.engine.closed:
+            self._again()
+            return
+        retries = None if self.client.engine.closed or self._has_told() else self._retries
+        if retries is not None and (not sent or (replayable and request.method in retries.methods)):
+            if (delay := retries.delay(self._repeated, None)) is not None:
+                self._repeat_in(delay)
+                return
+        self._fail(error)
+
+    @property
+    def _wants_certificates(self) -> bool:
+        """Whether the program wants to be asked about certificates that cannot be verified."""
+        return not self.client._is_own(self._hook("on_ssl_error"))
+
+    def _accepts_certificate(self, error: CertificateError) -> bool:
+        """Ask the program about a certificate; where it does not accept it, this ends the exchange."""
+        response = HTTPResponse(self.request)
+        try:
+            accepted = self._hook("on_ssl_error")(response, error.certificate, error)
+        except Exception as exception:  # noqa: BLE001 - hooks are contained
+            self._fail(exception)
+            return False
+        if accepted is not True:
+            self._fail(error)
+        return not self.done
+
+    def _has_told(self) -> bool:
+        """Whether some of the content has been handed out already."""
+        content, response = self._content, self.response
+        return content is not None and content.taker is not None and response is not None and response._received > 0
+
+    # --- Making it again ----------------------------------------------------------------------------------------
+
+    def _should_repeat(self, response: HTTPResponse) -> bool:
+        """Make the request again, if this response counts as a failure, and it may be."""
+        retries, request = self._retries, self.request
+        assert retries is not None
+        if response.status_code not in retries.statuses or request.method not in retries.methods:
+            return False
+        if request._body is not None and not request._body.replayable:
+            return False
+        delay = retries.delay(self._repeated, response)
+        if delay is None:
+            return False
+        self._drop_connection()
+        self._repeat_in(delay)
+        return True
+
+    def _repeat_in(self, delay: float) -> None:
+        self._repeated += 1
+        self._forget_response()
+        self._cancel_timer = self.client.engine.defer(delay, self._again)
+
+    def _again(self) -> None:
+        """Make the same request again."""
+        self._cancel_timer = None
+        request = self.request
+        self._forget_response()
+        request._headers = None  # what authorizes it may say something else now
+        self._submit()
+
+    def _follow(self) -> None:
+        """Make the request that follows from the response."""
+        following, response = self._following, self.response
+        assert following is not None
+        assert response is not None
+        response._exchange = None
+        self.history = [*self.history, response]
+        self._following = None
+        self.request = following
+        self._forget_response()
+        self._submit()
+
+    def _forget_response(self) -> None:
+        self.response = self._content = self._following = None
+
+    # --- The end ------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: Exception) -> None:
+        """End it by an error."""
+        if self.done:
+            return
+        response = self.response or HTTPResponse(self.request)
+        self._end(error)
+        if not (self._waited_for and self.client._is_own(self._hook("on_error"))):
+            self._call("on_error", response, error)
+
+    def _fail_soon(self, error: Exception) -> None:
+        """The same, from the loop: for what may be inside a call of the program's."""
+        self._drop_connection()
+        if self.client.engine.closed:
+            self._fail(error)
+        else:
+            self._cancel_timer = self.client.engine.callback(self._fail, error)
+
+    def _cancel(self) -> None:
+        if not self.done:
+            self._end(RequestCancelled(f"{self.request!r} was cancelled"))
+
+    def cancel(self) -> None:
+        """Give it up. Neither ``on_response`` nor ``on_error`` is called any more; `wait` raises `RequestCancelled`.
+
+        It may be called from any thread. Where the exchange has come to its end, it does nothing.
+        """
+        if self.client._is_elsewhere():
+            self.client.engine.call_from_thread(self._cancel)
+        else:
+            self._cancel()
+
+    def _end(self, error: Exception | None) -> None:
+        self.error = error
+        if self.response is not None:
+            self.response._exchange = None
+        self._drop_connection()
+        if self._content is not None:
+            self._content.drop()
+            self._content = None
+        for cancel in (self._cancel_timer, self._cancel_total):
+            if cancel is not None:
+                cancel()
+        self._cancel_timer = self._cancel_total = None
+        if self._body is not None:
+            self._body.close()
+        self.done = True
+        event = self._event
+        if event is not None:
+            event.set()
+        self.client._finished(self)
+
+    def _drop_connection(self) -> None:
+        """Let go of what has been begun."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.withdraw(self)
+
+    def _call(self, name: str, *args: Any) -> None:
+        """Call one of the two hooks of which one is called last. What it raises is logged."""
+        try:
+            self._hook(name)(*args)
+        except Exception:
+            log.exception("%s of %r failed", name, self.request)
+
+    def wait(self, timeout: float | None = None) -> HTTPResponse:
+        """Wait for the end.
+
+        Called in another thread than the engine's, it blocks that thread. Where the engine does not run otherwise, it
+        is run meanwhile; inside a hook as well, as `Engine.poll` allows.
+
+        Args:
+            timeout: Seconds to wait, or None for as long as it takes. The exchange goes on all the same.
+
+        Returns:
+            The final response.
+
+        Raises:
+            HTTPClientException, CertificateError: What ``on_error`` is called with; or it was cancelled.
+            TimeoutError: The time is over.
+        """
+        self._waited_for = True
+        if not self.done:
+            if self.client._is_elsewhere():
+                with _event_lock:
+                    event = self._event
+                    if event is None:
+                        event = self._event = threading.Event()
+                if not self.done and not event.wait(timeout):
+                    raise TimeoutError(f"{self.request!r} has not come to its end within {timeout} seconds")
+            else:
+                self._run_engine(timeout)
+        if self.error is not None:
+            raise self.error
+        assert self.response is not None
+        return self.response
+
+    def _run_engine(self, timeout: float | None) -> None:
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self.done:
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError(f"{self.request!r} has not come to its end within {timeout} seconds")
+            self.client.engine.poll(left)
+
+    # --- The pace of whoever takes the content -----------------------------------------------------------------------
+
+    def _pause_connection(self) -> None:
+        if isinstance(self._connection, ClientConnection):
+            self._connection.pause_content()
+
+    def _resume_connection(self) -> None:
+        if isinstance(self._connection, ClientConnection):
+            self._connection.resume_content()
+
+    def _pause_content(self) -> None:
+        """Hand out no more of the content."""
+        if self._content is not None:
+            self._content.pause()
+
+    def _resume_content(self) -> None:
+        """Undo `pause_content`."""
+        if self._content is not None:
+            self._content.resume()
+
+
+class Content:
+    """Content on its way through a decoder, or to whoever takes it piece by piece.
+
+    Args:
+        exchange: Whose it is.
+        decoder: What it goes through, or None.
+    """
+
+    __slots__ = ("_decoder", "_ended", "_exchange", "_paused", "_pending", "_pumping", "taker")
+
+    def __init__(self, exchange: Exchange, decoder: Decoder | None) -> None:
+        self._exchange: Exchange | None = exchange
+        self._decoder = decoder
+        self._pending: deque[bytes] = deque()
+        self._paused = self._ended = self._pumping = False
+        #: Called with the response and each piece; None for content that is kept.
+        self.taker: Callable[[HTTPResponse, bytes], object] | None = None
+
+    def drop(self) -> None:
+        """Nobody wants it any more."""
+        self._exchange = None
+        self._pending.clear()
+
+    def feed(self, data: bytes) -> None:
+        """Take another piece.
+
+        Raises:
+            DecodingError: It is malformed, or becomes too much.
+            Exception: Whatever the taker raises.
+        """
+        self._pending.append(data)
+        self._pump()
+
+    def end(self) -> None:
+        """There is no more."""
+        self._ended = True
+        self._pump_safely()
+
+    def pause(self) -> None:
+        """Hand out no more."""
+        self._paused = True
+        if self._exchange is not None:
+            self._exchange._pause_connection()
+
+    def resume(self) -> None:
+        """Go on, from the loop."""
+        if self._paused and self._exchange is not None:
+            self._paused = False
+            self._exchange.client.engine.callback(self._resumed)
+
+    def _resumed(self) -> None:
+        self._pump_safely()
+        if self._exchange is not None and not self._paused:
+            self._exchange._resume_connection()
+
+    def _pump_safely(self) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        try:
+            self._pump()
+            if self._ended and self._exchange is not None and not self._paused and not self._pumping:
+                if self._decoder is not None:
+                    self._decoder.finish()
+                self._ended = False
+                exchange._complete()
+        except DecodingError as error:
+            exchange._fail(_malformed(error))
+        except Exception as error:  # noqa: BLE001 - hooks are contained
+            exchange._fail(error)
+
+    def _pump(self) -> None:
+        if self._pumping:  # the taker polls the engine
+            return
+        self._pumping = True
+        try:
+            while self._exchange is not None and not self._paused:
+                piece = self._take()
+                if not piece:
+                    return
+                response = self._exchange.response
+                if self.taker is None:
+                    self._exchange._keep(piece)
+                elif response is not None:
+                    self.taker(response, piece)
+        finally:
+            self._pumping = False
+
+    def _take(self) -> bytes:
+        """Return the next piece, or nothing."""
+        decoder = self._decoder
+        if decoder is None:
+            return self._pending.popleft() if self._pending else b""
+        while not (piece := decoder.read(_PIECE)) and self._pending:
+            decoder.feed(self._pending.popleft())
+        return piece
+
+
+def _malformed(error: DecodingError) -> HTTPClientException:
+    kind = ResponseTooLarge if isinstance(error, DecodedTooLarge) else MalformedResponse
+    failure = kind(f"the content cannot be decoded: {error}")
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,278 @@
+"""What a session says of its requests: how long they may take, how often they are tried, and the way they go."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import random
+import ssl
+import time
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from pants import _tls
+from pants._timers import check_seconds
+from pants.http._proxy import Proxy, environment_proxy, parse_proxy
+from pants.http._target import Target
+
+if TYPE_CHECKING:
+    from pants.http._client_response import HTTPResponse
+
+#: RFC 9110 §9.2.2: what may be sent twice.
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+# The options of TLS that are for the server that was asked first.
+_OF_ONE_SERVER: Final = ("certfile", "keyfile", "password", "server_hostname")
+_ALPN: Final = ["http/1.1"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timeout:
+    """How long a request may take. All are seconds; None is for ever.
+
+    A plain number given as ``timeout`` is ``Timeout(connect=number, read=number)``; a pair is ``(connect, read)``.
+
+    Attributes:
+        connect: Until there is a connection: name, proxy and TLS included.
+        read: Without any activity, in either direction.
+        total: From the call until the response is complete, redirects and repetitions included.
+
+    Raises:
+        TypeError: One is neither a number nor None.
+        ValueError: One is not above 0.
+    """
+
+    connect: float | None = 30.0
+    read: float | None = 30.0
+    total: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                check_seconds(value, f"Timeout.{field.name}", zero=False)
+
+
+def check_timeout(value: object) -> Timeout:
+    """Return what a ``timeout`` stands for.
+
+    Raises:
+        TypeError, ValueError: As `Timeout`.
+    """
+    if isinstance(value, Timeout):
+        return value
+    if isinstance(value, tuple) and len(value) == 2:
+        return Timeout(*value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"timeout is a number of seconds, a pair (connect, read) or a Timeout, not {value!r}")
+    return _plain_timeout(value)
+
+
+@functools.lru_cache(maxsize=64)
+def _plain_timeout(seconds: float) -> Timeout:
+    if seconds == math.inf:
+        return Timeout(None, None)
+    check_seconds(seconds, "timeout", zero=False)
+    return Timeout(seconds, seconds)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Retries:
+    """How often a request is made again that failed, and when.
+
+    Made again is what may be sent twice: a request whose method is among ``methods``, and whose body does not come from
+    an iterator; and, whatever the method, one for which no connection could be made. Certificates that are refused,
+    malformed responses and the time that is over in total end a request at once.
+
+    Attributes:
+        count: How often, at most.
+        backoff: The seconds before the first time; they double each time. A random part of up to a half is left out,
+            so that clients which failed together do not come back together.
+        longest: The longest such wait, in seconds. A server that asks for a longer one, by Retry-After, gets none.
+        statuses: Codes of responses that count as failures.
+        methods: The methods for which this is safe.
+
+    Raises:
+        TypeError: One is of the wrong type.
+        ValueError: One is out of range.
+
+    Example:
+        >>> from pants.http import HTTPClient, Retries
+        >>> client = HTTPClient(retries=Retries(count=3, backoff=0.2))
+    """
+
+    count: int = 2
+    backoff: float = 0.5
+    longest: float = 30.0
+    statuses: frozenset[int] = frozenset({429, 502, 503, 504})
+    methods: frozenset[str] = IDEMPOTENT
+
+    def __post_init__(self) -> None:
+        check_count(self.count, "Retries.count")
+        check_seconds(self.backoff, "Retries.backoff", zero=True)
+        check_seconds(self.longest, "Retries.longest", zero=True)
+        for name in ("statuses", "methods"):
+            value = getattr(self, name)
+            if isinstance(value, (str, bytes)):
+                raise TypeError(f"Retries.{name} is a set, not {value!r}")
+            object.__setattr__(self, name, frozenset(value))
+
+    def delay(self, attempt: int, response: HTTPResponse | None) -> float | None:
+        """Return the seconds to wait before another attempt; None where there is to be none.
+
+        Args:
+            attempt: The number of times that it was made again already.
+            response: The response that counts as a failure, or None.
+        """
+        if attempt >= self.count:
+            return None
+        wanted = None if response is None else retry_after(response.headers.get("Retry-After", ""))
+        if wanted is not None:
+            return wanted if wanted <= self.longest else None
+        return float(min(self.longest, self.backoff * 2 ** min(attempt, 60))) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+
+
+def check_retries(value: object) -> Retries:
+    """Return what ``retries`` stands for: `Retries`, or how often.
+
+    Raises:
+        TypeError, ValueError: As `Retries`.
+    """
+    if isinstance(value, Retries):
+        return value
+    check_count(value, "retries")
+    return Retries(count=value)  # type: ignore[arg-type]
+
+
+def retry_after(value: str) -> float | None:
+    """Read the value of Retry-After (RFC 9110 §10.2.3): the seconds to wait, or None where it is malformed."""
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        date = parsedate_to_datetime(value)
+        return max(0.0, date.timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def check_count(value: object, name: str) -> None:
+    """Raise unless a value is a number of times.
+
+    Raises:
+        TypeError: It is not an int.
+        ValueError: It is below 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is an int, not {value!r}")
+    if value < 0:
+        raise ValueError(f"{name} is 0 or more, not {value}")
+
+
+def check_flag(value: object, name: str, hint: str = "") -> None:
+    """Raise TypeError unless a value is a bool."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False, not {value!r}{hint}")
+
+
+class Route:
+    """The way to a server: the proxy, and how TLS is spoken. Connections of different ways are not exchanged.
+
+    Args:
+        proxy: A proxy's URL; True for what the environment says; None for none.
+        verify_ssl: Whether certificates are verified.
+        ssl_options: More about TLS, as of `pants.Stream.startSSL`, or None.
+
+    Raises:
+        TypeError, ValueError: As `parse_proxy`, and as `pants.Stream.startSSL`.
+        OSError: As `pants.Stream.startSSL`.
+    """
+
+    def __init__(self, proxy: str | bool | None, verify_ssl: bool, ssl_options: Any) -> None:
+        check_flag(verify_ssl, "verify_ssl", "; a file goes into ssl_options, as ca_certs")
+        self.proxy = proxy
+        self.verify_ssl = verify_ssl
+        self.ssl_options = ssl_options
+        self._given = parse_proxy(proxy) if proxy is not True and proxy else None
+        self._options = tls_options(verify_ssl, ssl_options)
+        self._foreign: Route | None = None
+
+    @functools.cached_property
+    def tls(self) -> _tls.TLSSettings:
+        """How TLS is spoken."""
+        options = self._options
+        # An end without TLS's own notice may be an attack (RFC 9112 §9.8), so it has to be told from another one.
+        if isinstance(options, dict):
+            return _tls.settings({"alpn_protocols": _ALPN, "suppress_ragged_eofs": False, **options}, server_side=False)
+        return _tls.settings(options, server_side=False)._replace(suppress_ragged_eofs=False)
+
+    @property
+    def foreign(self) -> Route:
+        """The way to a server of another origin, to which one redirects: without what is for the first server only."""
+        if self._foreign is None:
+            options = self._options
+            if isinstance(options, dict) and any(key in options for key in _OF_ONE_SERVER):
+                rest = {key: value for key, value in options.items() if key not in _OF_ONE_SERVER}
+                self._foreign = Route(self.proxy, self.verify_ssl, rest)
+            else:
+                self._foreign = self
+        return self._foreign
+
+    def find_proxy(self, target: Target) -> Proxy | None:
+        """Return the proxy to a target, or None.
+
+        Raises:
+            ValueError: What the environment names is no proxy that is spoken to.
+        """
+        if self.proxy is not True:
+            return self._given
+        url = environment_proxy(target)
+        return None if url is None else parse_proxy(url)
+
+    def unverified(self) -> _tls.TLSSettings:
+        """How TLS is spoken with a server whose certificate is only to be looked at."""
+        context = ssl.create_default_context()
+        return self._lenient(context)
+
+    def pinned(self, certificate: bytes) -> _tls.TLSSettings:
+        """How TLS is spoken with a server that has this very certificate, and no other, whatever is wrong with it.
+
+        Args:
+            certificate: In DER.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=certificate)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+        settings = self._lenient(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return settings
+
+    def _lenient(self, context: ssl.SSLContext) -> _tls.TLSSettings:
+        options = self._options
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(_ALPN)
+        if isinstance(options, dict) and options.get("certfile"):
+            context.load_cert_chain(options["certfile"], options.get("keyfile"), options.get("password"))
+        return self.tls._replace(context=context)
+
+
+# X509_V_FLAG_NO_CHECK_TIME, which the ssl module has no name for.
+_NO_CHECK_TIME: Final = 0x200000
+
+
+def tls_options(verify: bool, options: Any) -> Any:
+    """Return ``ssl_options`` with what ``verify_ssl`` says, checked.
+
+    Raises:
+        TypeError, ValueError, OSError: As of `pants.Stream.startSSL`; or the two contradict each other.
+    """
+    if isinstance(options, ssl.SSLContext):
+        if not verify:
+            raise ValueError("verify_ssl=False does not go with an SSLContext, which says by itself what it verifies")
+        return options
+    if options is not None:
+        _tls.settings(options, server_side=False)  # raises where something is wrong with them
+    options = dict(options or {})
+    if not verify and options.setdefault("cert_reqs", ssl.CERT_NONE) != ssl.CERT_NONE:
+        raise ValueError("verify_ssl=False does not go with the cert_reqs in ssl_options; one of them will do")
+    return options

@@ -1,18 +1,33 @@
 """Run the benchmarks: run.py [NAME ...] [--servers FOLDER] [--peers-python PYTHON]. See README.md."""
 
 import argparse
+import contextlib
 import os
 import pathlib
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 
 HERE = pathlib.Path(__file__).resolve().parent
-NAMES = ("timers", "lines", "many", "bodies", "many_websockets", "echo", "http", "pipelined", "files", "ws")
-# These compare whole servers.
-SERVERS = ("echo", "http", "pipelined", "files", "ws")
+# Programs of this folder, with their arguments.
+ALONE = {
+    "timers": ["timers.py"],
+    "lines": ["lines.py"],
+    "many": ["many.py"],
+    "bodies": ["bodies.py"],
+    "many_websockets": ["many_websockets.py"],
+    "client_upload": ["client_bodies.py", "upload"],
+}
+# These compare whole servers, or clients of another server.
+SERVERS = ("echo", "http", "pipelined", "files", "ws", "client", "client_download")
+NAMES = (*ALONE, *SERVERS)
 # The files that are sent: their names, and sizes in bytes.
 FILES = {"4KiB": 4096, "1MiB": 1024 * 1024}
+DOWNLOAD = 100 * 1024 * 1024
 
 
 class Comparison:
@@ -76,6 +91,48 @@ class Comparison:
                 print(file, flush=True)
                 self.measure("http", "--path", f"/f/{file}", "--rounds", "5", *servers)
 
+    def client(self) -> None:
+        with self.nginx() as port:
+            run("client.py", str(port), "--peers-python", self.peers_python)
+
+    def client_download(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="pants-bench-") as name:
+            with pathlib.Path(name, "large").open("wb") as file:
+                file.writelines(os.urandom(FILES["1MiB"]) for _ in range(DOWNLOAD // FILES["1MiB"]))
+            with self.nginx(name) as port:
+                run("client_bodies.py", "download", f"http://127.0.0.1:{port}/f/large")
+
+    @contextlib.contextmanager
+    def nginx(self, folder: str = "") -> Iterator[int]:
+        """Run it for the length of a block, on a CPU of its own; the port is free a moment before."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        pin = ["taskset", "-c", "0"] if (os.cpu_count() or 1) > 1 else []
+        command = [*pin, str(self.peers / "nginx"), str(port), *([folder] if folder else [])]
+        server = subprocess.Popen(command, start_new_session=True)
+        try:
+            deadline = time.monotonic() + 15
+            while not accepts(port):
+                if server.poll() is not None or time.monotonic() > deadline:
+                    sys.exit("nginx did not start")
+                time.sleep(0.05)
+            yield port
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def run(program: str, *arguments: str) -> None:
+    """Run a program of this folder."""
+    subprocess.run([sys.executable, HERE / program, *arguments], check=True)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -87,8 +144,8 @@ def main() -> None:
         if name not in NAMES:
             parser.error(f"there is no benchmark {name!r}; there are {', '.join(NAMES)}")
         print(f"== {name}", flush=True)
-        if name not in SERVERS:
-            subprocess.run([sys.executable, HERE / f"{name}.py"], check=True)
+        if name in ALONE:
+            run(*ALONE[name])
         elif (options.servers / "measure.py").exists():
             getattr(Comparison(options.servers, options.peers_python), name)()
         else:

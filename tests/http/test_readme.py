@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import hashlib
@@ -11,7 +12,7 @@ import os
 import re
 import signal
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import pytest
 import requests
 
 from pants import Engine
-from pants.http import HTTPRequest, HTTPServer, Limits
+from pants.http import ClientLimits, HTTPClient, HTTPRequest, HTTPServer, Limits
+from pants.http.client import RequestCancelled
 from pants.testing import run_until
 from tests.http.peers_support import Certificate, in_thread
 from tests.http.test_nginx import Nginx
@@ -29,7 +31,7 @@ from tests.readme_support import ROOT, blocks
 README = "packages/pants-http/README.md"
 TEXT = (ROOT / README).read_text()
 DEADLINE = 30.0
-UNITS = {"": 1, "s": 1, "bytes/s": 1, "KiB": 1024, "MiB": 1024**2}
+UNITS = {"": 1, "s": 1, "bytes/s": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
 class Tour:
@@ -97,7 +99,7 @@ def test_the_first_program_is_that_of_the_manual(tour: Tour) -> None:
 
 def test_no_program_is_left_out() -> None:
     """A program that is added here needs a test below."""
-    assert len(blocks(README)) == 15
+    assert len(blocks(README)) == 18
 
 
 def test_requests_and_answers(tour: Tour) -> None:
@@ -119,11 +121,16 @@ def test_limits(tour: Tour) -> None:
     assert ask(server, path=f"/?{'a=b&' * 21}").status_code == 414
 
 
-def test_the_table_of_limits_is_that_of_the_class() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| ([0-9.]+) ?(\S*) \|", TEXT, re.MULTILINE)
-    told = {name: float(value) * UNITS[unit] for name, value, unit in rows}
+def told_limits(text: str) -> dict[str, float]:
+    rows = re.findall(r"^\| `(\w+)` \| ([0-9.]+) ?(\S*) \|", text, re.MULTILINE)
+    return {name: float(value) * UNITS[unit] for name, value, unit in rows}
+
+
+def test_the_tables_of_limits_are_those_of_the_classes() -> None:
+    server, client = TEXT.split("### The client")
     max_request = HTTPServer(lambda request: None).max_request
-    assert told == {"max_request": max_request} | dataclasses.asdict(Limits())
+    assert told_limits(server) == {"max_request": max_request} | dataclasses.asdict(Limits())
+    assert told_limits(client) == dataclasses.asdict(ClientLimits())
 
 
 def watched(server: HTTPServer) -> list[tuple[str, str]]:
@@ -257,6 +264,70 @@ def test_a_websocket_that_cannot_be_opened(tour: Tour, capsys: pytest.CaptureFix
     listener = tour.names["listen"]("ws://127.0.0.1:1/")
     run_until(lambda: listener.closed, DEADLINE)
     assert "It could not be opened:" in capsys.readouterr().out
+
+
+@contextlib.contextmanager
+def site(handler: Callable[[HTTPRequest], object]) -> Iterator[str]:
+    server = HTTPServer(handler).listen(("127.0.0.1", 0))
+    yield f"http://127.0.0.1:{server.local_address[1]}"
+    server.close()
+    run_until(lambda: server.closed, DEADLINE)
+
+
+def test_the_client(tour: Tour, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"a photo" * 1000)
+    asked: list[tuple[str, str, Any, dict[str, Any], str]] = []
+
+    def handle(request: HTTPRequest) -> None:
+        files = {name: [file["body"] for file in found] for name, found in request.files.items()}
+        content = request.body.decode() if not files else ""
+        asked.append((request.method, request.url, files, request.post, content))
+        request.send_response("Hello, World!")
+
+    with site(handle) as base:
+        tour.names["ask"](base)
+        said = io.StringIO()
+        run_until(lambda: said.write(capsys.readouterr().out) * 0 or said.getvalue().count("\n") == 4, DEADLINE)
+        tour.names["client"].close_idle()
+    assert sorted(asked, key=lambda one: (one[1], one[4])) == [
+        ("GET", "/commits?since=2013-11-01", {}, {}, ""),
+        ("POST", "/greetings", {}, {"greeting": ["Hello"]}, "greeting=Hello"),
+        ("POST", "/greetings", {}, {}, '{"greeting":"Hello"}'),
+        ("POST", "/photos", {"photo": [b"a photo" * 1000]}, {"about": ["me"]}, ""),
+    ]
+    assert said.getvalue().count("200 OK") == 4
+    assert f"{base}/commits?since=2013-11-01 13" in said.getvalue()
+
+
+def test_sessions_of_the_client(tour: Tour) -> None:
+    asked: list[tuple[str, str | None, str | None]] = []
+
+    def handle(request: HTTPRequest) -> None:
+        asked.append((request.url, request.headers.get("Cookie"), request.headers.get("Accept-Language")))
+        if request.url == "/login":
+            request.cookies_out["user"] = request.post["user"][0]
+        request.send_response("")
+
+    client: HTTPClient = tour.names["client"]
+    with site(handle) as base:
+        tour.names["log_in"](base).wait(DEADLINE)
+        client.get(base + "/outside").wait(DEADLINE)
+        run_until(lambda: len(asked) == 4, DEADLINE)
+        client.close_idle()
+    account = ("/account", "user=jane", "fr")
+    assert asked == [("/login", None, "fr"), account, account, ("/outside", None, None)]
+
+
+def test_content_as_it_comes(tour: Tour, capsys: pytest.CaptureFixture[str]) -> None:
+    with site(lambda request: request.send_response(b"x" * 300_000)) as base:
+        file = io.BytesIO()
+        tour.names["copy"](base, file).wait(DEADLINE)
+        assert file.getvalue() == b"x" * 300_000
+        assert " 300000 300000\n" in capsys.readouterr().out
+        refused = tour.names["copy"](base, file, 299_999)
+        with pytest.raises(RequestCancelled):
+            refused.wait(DEADLINE)
+        tour.names["client"].close_idle()
 
 
 def test_access_log_and_counters(tour: Tour, caplog: pytest.LogCaptureFixture) -> None:

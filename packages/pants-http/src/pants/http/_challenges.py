@@ -89,10 +89,10 @@ def parse_parameters(values: Iterable[str]) -> dict[str, str]:
 
 
 def _elements(value: str) -> Iterator[str]:
-    """Yield the elements of a list that are not empty (RFC 9110 §5.6.1); of those behind an open quote only that."""
+    """Yield the elements of a list that are not empty (RFC 9110 §5.6.1). What has an open quote reaches to the end."""
     for match in _ELEMENT.finditer(value):
         if match[2] == '"':
-            yield '"'
+            yield value[match.start() :].strip(" \t")
             return
         if element := match[1].strip(" \t"):
             yield element

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pants._channel import NOT_ASKED
 from pants._send_queue import FileSlice
-from pants._transport import RECV_SIZE
 from pants.errors import ConnectTimeout
 from pants.http._body import BodyToEnd, ChunkedBody, LengthBody
 from pants.http._client_errors import (
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 _WITHOUT_CONTENT: Final = frozenset({204, 304})
 # Content of a request is written while less than this is unsent, in bytes.
 _MOST_UNSENT: Final = 262144
-# What is asked of the kernel at once where the content is long, in bytes.
-_LARGE: Final = 262144
 # No limit of a framing's own: the exchange has one.
 _UNLIMITED: Final = 1 << 62
 
@@ -282,8 +279,6 @@ class ClientConnection(Dialling):
         sink = exchange._content_arrived
         if length is not None:
             self._body = LengthBody(length, sink)
-            if length > _LARGE:
-                self.receive_size = _LARGE
         elif reply.chunked:
             self._body = ChunkedBody(_UNLIMITED, sink, self.pool.client.limits)
         else:
@@ -316,7 +311,6 @@ class ClientConnection(Dialling):
             exchange.response.trailers = HTTPHeaders(trailers)
         self._body = self._exchange = exchange._connection = None
         self._receiving = False
-        self.receive_size = RECV_SIZE
         if self._pieces is not None or self._unsent:  # the server did not want all of the request
             self._keep = False
             self._pieces = None

@@ -22,8 +22,6 @@ _SLICE: Final = 16384
 # 32 KiB, is enough.
 _STEP: Final = 65536
 _BROTLI_STEP: Final = 16384
-# zlib's way to ask for gzip with the largest window.
-_GZIP: Final = 16 + zlib.MAX_WBITS
 
 # RFC 8878 §3.1.1 and §3.1.2: the numbers that frames begin with. The lowest 4 bits of the second may be any.
 _ZSTD_FRAME: Final = 0xFD2FB528
@@ -32,8 +30,6 @@ _ZSTD_SKIPPABLE: Final = 0x184D2A50
 _ZSTD_WINDOW: Final = 23
 # RFC 8878 §3.1.1.2.4: no block is larger, neither as it is sent nor decoded. In bytes.
 _ZSTD_BLOCK: Final = 128 * 1024
-# RFC 8878 §3.1.1.2.2: the type of a block that is one byte, repeated.
-_ZSTD_RLE: Final = 1
 
 # Hardly anybody stacks two. Each takes memory for its window: 32 KiB for gzip and deflate, 8 MiB for zstd, 16 for br.
 _MOST_CODINGS: Final = 5
@@ -90,7 +86,7 @@ class _Gzip(_Inflating):
                 self._is_padded = True
                 self._rest, self.wanted = b"", _SLICE
                 return b""
-            self._inflater = zlib.decompressobj(_GZIP)  # which tells whether this is a member
+            self._inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)  # 16 is for gzip; it tells whether it is
         return self._inflate(data)
 
 
@@ -130,7 +126,7 @@ class _Brotli(_Codec):
 
 
 class _Zstd(_Codec):
-    """RFC 8878. Several frames are one content (§3). For each ``start`` returns what decodes its pieces."""
+    """RFC 8878. Several frames are one content (§3). For each, ``start`` returns what decodes its pieces."""
 
     def __init__(self, start: Callable[[], Callable[[bytes], bytes]], error: type[Exception]) -> None:
         self.error = error
@@ -192,7 +188,7 @@ def _zstd_frame(start: Callable[[], Callable[[bytes], bytes]]) -> Generator[tupl
         is_last, kind, size = number & 1, number >> 1 & 3, number >> 3
         if size > _ZSTD_BLOCK:
             raise DecodingError("a block of the zstd content is larger than 128 KiB")
-        block = yield 1 if kind == _ZSTD_RLE else size, b""
+        block = yield 1 if kind == 1 else size, b""  # one byte, repeated (§3.1.1.2.2)
         yield 0, decompress(head + block)
     if flags[0] & 4:  # a checksum
         decompress((yield 4, b""))
@@ -214,8 +210,12 @@ def _zstd() -> Callable[[], _Codec]:
         return lambda: _Zstd(lambda: zstd.ZstdDecompressor(options=options).decompress, zstd.ZstdError)
     import zstandard
 
-    new = functools.partial(zstandard.ZstdDecompressor, max_window_size=1 << _ZSTD_WINDOW)
-    return lambda: _Zstd(lambda: new().decompressobj().decompress, zstandard.ZstdError)
+    def new() -> _Codec:
+        # One for all the frames of a content, for it takes long to make; not one for all, for they use its memory.
+        decompressor = zstandard.ZstdDecompressor(max_window_size=1 << _ZSTD_WINDOW)
+        return _Zstd(lambda: decompressor.decompressobj().decompress, zstandard.ZstdError)
+
+    return new
 
 
 # How to make a codec for each coding that is installed.

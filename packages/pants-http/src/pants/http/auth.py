@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
-from collections.abc import Sequence
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
@@ -28,19 +27,21 @@ _MOST_ORIGINS: Final = 1000
 
 
 class _Request(Protocol):
-    """What is looked at of a request. It is hashable by its identity, and can be referred to weakly.
+    """What is looked at of a request; which is hashable by its identity, and can be referred to weakly."""
 
-    Attributes:
-        method: Its method.
-        path: Its target as it is sent, query included.
-        origin: Where it is sent to, as ``https://host:port``, without a port that is the scheme's default.
-        headers: Its fields.
-    """
+    @property
+    def method(self) -> str: ...
 
-    method: str
-    path: str
-    origin: str
-    headers: HTTPHeaders
+    @property
+    def path(self) -> str:
+        """Its target as it is sent, query included."""
+
+    @property
+    def origin(self) -> str:
+        """Where it is sent to, as ``https://host:port``, without a port that is the scheme's default."""
+
+    @property
+    def headers(self) -> HTTPHeaders: ...
 
     def hash_body(self, name: str) -> str | None:
         """Return the digest of the whole body, in hexadecimal; None where the body cannot be read beforehand.
@@ -51,19 +52,19 @@ class _Request(Protocol):
 
 
 class _Response(Protocol):
-    """What is looked at of an answer.
+    """What is looked at of an answer; and its ``history``, where it has one.
 
-    Attributes:
-        request: The request.
-        status_code: Its status code.
-        headers: Its fields.
-        history: The answers that led to it, where each attempt is a request of its own. It may be missing.
+    That is a list of the answers that led to it. It is needed where each attempt is a request of its own.
     """
 
-    request: _Request
-    status_code: int
-    headers: HTTPHeaders
-    history: Sequence[_Response]
+    @property
+    def request(self) -> _Request: ...
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> HTTPHeaders: ...
 
 
 class AuthBase:
@@ -165,7 +166,7 @@ class DigestAuth(AuthBase):
         sent.value = None
         if session is not None:
             _keep(self._sessions, request.origin, session)
-            sent.nonce = session.nonce
+            sent.asked = session.challenge.realm, session.nonce
             sent.value = session.authorize(request, self.username, self._password)
         if sent.value is not None:
             request.headers["Authorization"] = sent.value
@@ -184,7 +185,9 @@ class DigestAuth(AuthBase):
         carried = sent.value is not None and request.headers.get("Authorization") == sent.value
         if carried and challenge.stale and not sent.stale:
             sent.stale = True
-        elif sent.answered or (carried and sent.is_answer_to(challenge)):  # RFC 7616 §3.3: a wrong name or password
+        elif sent.answered or (
+            carried and sent.asked == (challenge.realm, challenge.nonce)
+        ):  # RFC 7616 §3.3: a wrong name or password
             if self._sessions.get(request.origin) is sent.session:
                 self._sessions.pop(request.origin, None)
             return False
@@ -224,6 +227,7 @@ class _GuessedAuth(AuthBase):
 
     def __call__(self, request: _Request) -> None:
         if request.origin in self._digesting:
+            _keep(self._digesting, request.origin, None)
             _withdraw(request, self._basic._value)
             self._digest(request)
         else:
@@ -355,26 +359,20 @@ class _Sent:
 
     Attributes:
         session: The session that it belonged to; None where there was none.
-        nonce: The nonce that it carried.
+        asked: The realm and the nonce of what it carried.
         value: The value of Authorization; None where there was none.
         answered: Whether that answered a challenge to this very request.
         stale: Whether its nonce was stale before.
     """
 
-    __slots__ = ("answered", "nonce", "session", "stale", "value")
+    __slots__ = ("answered", "asked", "session", "stale", "value")
 
     def __init__(self) -> None:
         self.session: _Session | None = None
-        self.nonce = ""
+        self.asked = ("", "")
         self.value: str | None = None
         self.answered = False
         self.stale = False
-
-    def is_answer_to(self, challenge: DigestChallenge) -> bool:
-        """Whether it carried the answer to a challenge already."""
-        if self.session is None:
-            return False
-        return self.nonce == challenge.nonce and self.session.challenge.realm == challenge.realm
 
 
 def _as_bytes(text: str) -> str:

@@ -92,4 +92,5 @@ class CertificateProbe(Dialling):
         if exchange is not None:
             exchange._connection = None
             exchange._fail(self._error)
+        self._pool.probed()
         super().on_close()

@@ -81,7 +81,7 @@ class ClientConnection(Dialling):
         self._ready = False  # whether it is connected
         self._absolute = pool.proxy is not None and not pool.target.secure
         self._body: LengthBody | ChunkedBody | BodyToEnd | None = None
-        self._buffer = b""  # the beginning of a head
+        self._buffer: bytearray | None = None  # the beginning of a head
         self._searched = self._interim = 0
         self._receiving = False  # whether something is being read that is not complete
         self._keep = False  # whether it may be used again after this response
@@ -241,17 +241,19 @@ class ClientConnection(Dialling):
         finally:
             self._receiving = False
 
-    def _read_head(self, exchange: Exchange, data: bytes) -> None:
-        if self._buffer:
-            data = self._buffer + data
+    def _read_head(self, exchange: Exchange, received: bytes) -> None:
+        data: bytes | bytearray = received
+        if self._buffer is not None:
+            self._buffer += received
+            data = self._buffer
         parser = self.pool.client._reply_parser
         try:
             while end := parser.find_end(data, self._searched):
-                reply = parser.parse(data[:end])
+                reply = parser.parse(bytes(data[:end]))
                 self._searched = 0
                 if reply.status >= 200:
-                    self._buffer = b""
-                    self._begin_reply(exchange, reply, data, end)
+                    self._buffer = None
+                    self._begin_reply(exchange, reply, bytes(data), end)
                     return
                 if reply.status == 101:
                     raise BadReply("it changes to a protocol that nobody has asked for")
@@ -262,8 +264,10 @@ class ClientConnection(Dialling):
         except BadReply as error:
             self._malformed(str(error))
             return
-        self._buffer = data
         self._searched = len(data)
+        self._buffer = bytearray(data) if data.__class__ is bytes else data  # type: ignore[assignment]
+        if not data:
+            self._buffer = None
 
     def _begin_reply(self, exchange: Exchange, reply: Reply, data: bytes, at: int) -> None:
         """The final response begins."""
@@ -371,7 +375,7 @@ class ClientConnection(Dialling):
     def _fail(self, error: Exception) -> None:
         """The connection is of no more use."""
         exchange, self._exchange = self._exchange, None
-        answered = self._body is not None or bool(self._buffer)
+        answered = self._body is not None or self._buffer is not None
         self._body = self._pieces = None
         self.close(flush=False)
         self.pool.remove(self)
@@ -403,7 +407,7 @@ class ClientConnection(Dialling):
             return " instead of opening a tunnel"
         body = self._body
         if body is None:
-            return " without an answer" if not self._buffer else " in the middle of the head of its answer"
+            return " without an answer" if self._buffer is None else " in the middle of the head of its answer"
         left = "" if body.__class__ is not LengthBody else f" {body.left} bytes"
         return f"{left} before the end of the content"
 

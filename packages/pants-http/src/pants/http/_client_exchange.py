@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from pants.errors import PantsError
 from pants.http._client_connection import ClientConnection
 from pants.http._client_errors import (
     CertificateError,
@@ -115,12 +114,26 @@ class Exchange:
         self._cancel_total: Callable[[], None] | None = None
         self._asked = self._began_at = 0.0
 
+    def __repr__(self) -> str:
+        state = "under way" if not self.done else "done" if self.error is None else "failed"
+        return f"<{type(self).__name__} of {self.request!r}, {state}>"
+
     def _hook(self, name: str) -> Callable[..., Any]:
         """Return the hook that is to be called: this call's, the session's or the client's."""
         if self._hooks is not None and (hook := self._hooks.get(name)) is not None:
             return hook  # type: ignore[no-any-return]
         hook = self.request.session._hooks.get(name)
         return getattr(self.client, name) if hook is None else hook  # type: ignore[no-any-return]
+
+    def _find_taker(self) -> Callable[..., Any] | None:
+        """Return the hook that takes the content piece by piece, if there is one."""
+        taker = self._hooks.get("on_data") if self._hooks is not None else None
+        return taker or self.request.session._hooks.get("on_data") or getattr(self.client, "on_data", None)
+
+    def _need_content(self) -> Content:
+        if self._content is None:
+            self._content = Content(self, None)
+        return self._content
 
     # --- Beginning ----------------------------------------------------------------------------------------------
 
@@ -158,28 +171,32 @@ class Exchange:
         response._exchange = self  # until it is complete
         response.history = self.history
         request._response = weakref.ref(response)
-        if not reply.ordinary:
-            self._heed(response)
-            if self.response is not response:
+        if not reply.ordinary or request.auth is not None:
+            try:
+                self._heed(response)
+            except Exception as error:  # noqa: BLE001 - what authorizes it is the program's
+                self._fail(error)
                 return
         if self._retries is not None and self._should_repeat(response):
             return
-        if request.method != "HEAD":  # manual: "on_headers"
+        if self._following is None and request.method != "HEAD":  # manual: "on_headers"
             self._tell_headers(response)
 
     def _heed(self, response: HTTPResponse) -> None:
-        """See to what is not ordinary in a response's head."""
+        """See to what is not ordinary in a response's head.
+
+        Raises:
+            RedirectRefused: It redirects to where the client does not go.
+            MalformedResponse: Its content is coded too often.
+            Exception: Whatever authorizes the request has raised.
+        """
         request = self.request
         headers = response.headers
         if "Set-Cookie" in headers:
             self.client._store_cookies(request, headers)
         if request.auth is not None and response.status_code != 401:
             request.auth.handle_response(response)
-        try:
-            self._following = response._next(self.client)
-        except PantsError as error:
-            self._fail(error)
-            return
+        self._following = response._next(self.client)
         coding = headers.get("Content-Encoding", "")
         if coding and request.method != "HEAD":
             self._content = self._decode(coding)
@@ -189,18 +206,13 @@ class Exchange:
         try:
             decoder = make_decoder(coding, max_size=None, max_ratio=limits.ratio, free=limits.free)
         except DecodingError as error:
-            self._fail(_malformed(error))
-            return None
+            raise _malformed(error) from error
         return None if decoder is None else Content(self, decoder)
 
     def _tell_headers(self, response: HTTPResponse) -> None:
-        if self._following is not None:
-            return
-        taker = self._hooks.get("on_data") if self._hooks is not None else None
-        taker = taker or self.request.session._hooks.get("on_data")
+        taker = self._find_taker()
         if taker is not None:
-            self._content = self._content or Content(self, None)
-            self._content.taker = taker
+            self._need_content().taker = taker
         try:
             go_on = self._hook("on_headers")(response)
         except Exception as error:  # noqa: BLE001 - hooks are contained
@@ -506,12 +518,11 @@ class Exchange:
             self._connection.resume_content()
 
     def _pause_content(self) -> None:
-        """Hand out no more of the content."""
-        if self._content is not None:
-            self._content.pause()
+        """Hand out, and receive, no more of the content."""
+        self._need_content().pause()
 
     def _resume_content(self) -> None:
-        """Undo `pause_content`."""
+        """Undo `_pause_content`."""
         if self._content is not None:
             self._content.resume()
 

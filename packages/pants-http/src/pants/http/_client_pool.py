@@ -39,6 +39,7 @@ class Pool:
         self._connections: set[ClientConnection] = set()
         self._waiting: deque[Exchange] = deque()
         self._pinned: TLSSettings | None = None  # where a certificate was accepted that cannot be verified
+        self._probes = 0  # certificates that are being fetched
         self._refusals: dict[ClientConnection, CertificateError] = {}
 
     @property
@@ -114,7 +115,11 @@ class Pool:
         if connection in self._idle:
             self._idle.remove(connection)
         self._serve_waiting()
-        if not self._connections and not self._waiting:
+        self._forget()
+
+    def _forget(self) -> None:
+        """If there is nothing left here to know, be forgotten by the client."""
+        if not (self._connections or self._waiting or self._probes or self._pinned):
             self.client._forget_pool(self)
 
     def _serve_waiting(self) -> None:
@@ -136,7 +141,13 @@ class Pool:
         if not exchange._wants_certificates:
             exchange._fail(error)
             return
+        self._probes += 1
         CertificateProbe(self, exchange, error)
+
+    def probed(self) -> None:
+        """A certificate was fetched, or could not be."""
+        self._probes -= 1
+        self._forget()
 
     def ask(self, exchange: Exchange, error: CertificateError, certificate: bytes) -> None:
         """Connect once more, to whoever has that very certificate; then the program is asked."""

@@ -17,7 +17,7 @@ from pants.http._answer import KNOWN_CHARSETS
 from pants.http._client_cookies import received_cookies
 from pants.http._client_errors import RedirectRefused
 from pants.http._reply import REDIRECTS, Reply
-from pants.http._target import parse_target
+from pants.http._target import parse_target, quoted
 from pants.http.utils import HTTPHeaders
 
 if TYPE_CHECKING:
@@ -386,9 +386,9 @@ class HTTPResponse:
         if not self.is_redirect or request.max_redirects <= 0:
             return None
         before = request._target
-        location = self.headers.get_list("Location")[0]
+        location = quoted(self.headers.get_list("Location")[0].encode("latin-1"))
         try:
-            target = parse_target(urljoin(before.url, location.encode("latin-1").decode("utf-8", "replace")))
+            target = parse_target(urljoin(before.url, location))
         except ValueError as error:
             raise RedirectRefused(f"the server redirects to what cannot be followed: {error}") from None
         if before.secure and not target.secure:

@@ -96,6 +96,9 @@ class HTTPConnection(Carrier):
     # Whoever does not take one answer gets no other, and is watched: see on_high_water().
     high_water: int | None = 0
 
+    #: The class of the requests that are made here.
+    request_class: type[HTTPRequest] = HTTPRequest
+
     #: The request that is being received or served, or None (manual: "current_request").
     current_request: HTTPRequest | None
 
@@ -173,7 +176,7 @@ class HTTPConnection(Carrier):
             self._fields = fields if len(fields) <= MOST_KEPT else b""
         else:
             return None
-        request = HTTPRequest(self, method, url, "HTTP/1.1", None, "https" if self.secure else "http")
+        request = self.request_class(self, method, url, "HTTP/1.1", None, "https" if self.secure else "http")
         request._head = data
         if server._forwarded_rules is not None:
             request._apply_forwarded(server._forwarded_rules)
@@ -274,7 +277,7 @@ class HTTPConnection(Carrier):
         """
         server = self.server
         scheme = "https" if self.secure else "http"
-        request = HTTPRequest(self, head.method, head.target, head.protocol, None, scheme)
+        request = self.request_class(self, head.method, head.target, head.protocol, None, scheme)
         request._head = raw
         if server._forwarded_rules is not None:
             request._apply_forwarded(server._forwarded_rules)
@@ -453,7 +456,7 @@ class HTTPConnection(Carrier):
         if not self.connected:
             return
         method, url, protocol = [*beginning.decode("latin-1").partition("\r\n")[0].split(" ", 2), "", ""][:3]
-        request = self.current_request or HTTPRequest(self, method, url, protocol)
+        request = self.current_request or self.request_class(self, method, url, protocol)
         self.current_request = self._body = None
         self.server.counters.refused[refused.status] += 1
         if not request.code:

@@ -16,7 +16,7 @@ _MOST_SHOWN: Final = 200
 DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _SECURE: Final = frozenset({"https", "wss"})
 # What stays as it is where a URL is made fit to be sent; a percent sign, for it may have been encoded before.
-_SAFE: Final = "/%:=&?~+!$,;'@()*[]"
+_SAFE: Final = "/%:=&?~+!$,;'@()*[]#"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 # What is sent of a URL without being quoted: nearly all of them (RFC 3986 §2).
 _IS_PLAIN: Final = re.compile(r"[A-Za-z0-9\-._~/%:=&?+!$,;'@()*]*").fullmatch
@@ -130,9 +130,13 @@ def _parse(url: str) -> Target:
 _parse_kept: Final = functools.lru_cache(maxsize=1024)(_parse)
 
 
-def quoted(part: str) -> str:
-    """Return a part of a URL with what cannot be sent percent-encoded, as UTF-8 (RFC 3987 §3.1)."""
-    if _IS_PLAIN(part):
+def quoted(part: str | bytes) -> str:
+    """Return a URL, or a part of one, with what cannot be sent percent-encoded; a str as UTF-8 (RFC 3987 §3.1).
+
+    Raises:
+        ValueError: There is half of a surrogate pair in it.
+    """
+    if isinstance(part, str) and _IS_PLAIN(part):
         return part
     try:
         return quote(part, safe=_SAFE)

@@ -183,20 +183,19 @@ class DigestAuth(AuthBase):
                 sent.answered |= before.answered
                 sent.stale |= before.stale
         carried = sent.value is not None and request.headers.get("Authorization") == sent.value
+        refused = carried and sent.asked == (challenge.realm, challenge.nonce)
+        session = self._sessions.get(request.origin)
         if carried and challenge.stale and not sent.stale:
             sent.stale = True
-        elif sent.answered or (
-            carried and sent.asked == (challenge.realm, challenge.nonce)
-        ):  # RFC 7616 §3.3: a wrong name or password
-            if self._sessions.get(request.origin) is sent.session:
+        elif sent.answered or refused:  # RFC 7616 §3.3: a wrong name or password
+            if session is sent.session:
                 self._sessions.pop(request.origin, None)
             return False
         sent.answered = True
-        session = self._sessions.get(request.origin)
-        # Requests in flight at once may all be asked the same. Their nonce counts on.
-        if session is None or session.challenge != challenge:
-            reused = session is not None and session.nonce == challenge.nonce
-            session = _Session(challenge, session.count if session is not None and reused else 0)
+        # Requests in flight at once may all be asked the same. The session goes on then, and so does a nonce's count.
+        if session is None or session.challenge != challenge or (carried and session.nonce != challenge.nonce):
+            count = session.count if session is not None and session.nonce == challenge.nonce else 0
+            session = _Session(challenge, count)
         _keep(self._sessions, request.origin, session)
         return True
 

@@ -58,7 +58,8 @@ class HTTPClient:
 
     Its hooks, the methods whose names begin with ``on_``, are called from the engine's loop: subclass it and override
     them, assign to them, or give them to the constructor, to a `session`, or to a single request. Each request ends by
-    exactly one of `on_response` and `on_error`, unless the program cancels it.
+    exactly one of `on_response` and `on_error`, unless the program cancels it. There is one more that has no default:
+    ``on_data(response, data)`` takes the content piece by piece, in the place of it being kept.
 
     Args:
         *args, **kwargs: Those of `Session`, for the session that is active where there is no other; but hooks are the

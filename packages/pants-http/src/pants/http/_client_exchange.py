@@ -11,22 +11,15 @@ import logging
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from pants.http._client_connection import ClientConnection
-from pants.http._client_errors import (
-    CertificateError,
-    HTTPClientException,
-    MalformedResponse,
-    RequestCancelled,
-    RequestTimedOut,
-    ResponseTooLarge,
-)
+from pants.http._client_content import Content, malformed
+from pants.http._client_errors import CertificateError, RequestCancelled, RequestTimedOut, ResponseTooLarge
 from pants.http._client_response import HTTPResponse
 from pants.http._client_settings import IDEMPOTENT
-from pants.http._decoding import DecodedTooLarge, Decoder, DecodingError, make_decoder
+from pants.http._decoding import DecodingError, make_decoder
 
 if TYPE_CHECKING:
     from pants.http._client_certificate import CertificateProbe
@@ -40,8 +33,6 @@ log = logging.getLogger("pants.http")
 
 # Content of a response that is not the final one and is longer than this costs the connection, in bytes.
 _MOST_DROPPED: Final = 65536
-# Decoded content that is handed out at once, in bytes.
-_PIECE: Final = 65536
 _event_lock = threading.Lock()
 
 
@@ -206,7 +197,7 @@ class Exchange:
         try:
             decoder = make_decoder(coding, max_size=None, max_ratio=limits.ratio, free=limits.free)
         except DecodingError as error:
-            raise _malformed(error) from error
+            raise malformed(error) from error
         return None if decoder is None else Content(self, decoder)
 
     def _tell_headers(self, response: HTTPResponse) -> None:
@@ -238,7 +229,7 @@ class Exchange:
                 total = response._reply.length or 0  # type: ignore[union-attr]
                 self._hook("on_progress")(response, response._received, total)
         except DecodingError as error:
-            self._fail(_malformed(error))
+            self._fail(malformed(error))
         except Exception as error:  # noqa: BLE001 - hooks are contained, and the disk may be full
             self._fail(error)
 
@@ -525,108 +516,3 @@ class Exchange:
         """Undo `_pause_content`."""
         if self._content is not None:
             self._content.resume()
-
-
-class Content:
-    """Content on its way through a decoder, or to whoever takes it piece by piece.
-
-    Args:
-        exchange: Whose it is.
-        decoder: What it goes through, or None.
-    """
-
-    __slots__ = ("_decoder", "_ended", "_exchange", "_paused", "_pending", "_pumping", "taker")
-
-    def __init__(self, exchange: Exchange, decoder: Decoder | None) -> None:
-        self._exchange: Exchange | None = exchange
-        self._decoder = decoder
-        self._pending: deque[bytes] = deque()
-        self._paused = self._ended = self._pumping = False
-        #: Called with the response and each piece; None for content that is kept.
-        self.taker: Callable[[HTTPResponse, bytes], object] | None = None
-
-    def drop(self) -> None:
-        """Nobody wants it any more."""
-        self._exchange = None
-        self._pending.clear()
-
-    def feed(self, data: bytes) -> None:
-        """Take another piece.
-
-        Raises:
-            DecodingError: It is malformed, or becomes too much.
-            Exception: Whatever the taker raises.
-        """
-        self._pending.append(data)
-        self._pump()
-
-    def end(self) -> None:
-        """There is no more."""
-        self._ended = True
-        self._pump_safely()
-
-    def pause(self) -> None:
-        """Hand out no more."""
-        self._paused = True
-        if self._exchange is not None:
-            self._exchange._pause_connection()
-
-    def resume(self) -> None:
-        """Go on, from the loop."""
-        if self._paused and self._exchange is not None:
-            self._paused = False
-            self._exchange.client.engine.callback(self._resumed)
-
-    def _resumed(self) -> None:
-        self._pump_safely()
-        if self._exchange is not None and not self._paused:
-            self._exchange._resume_connection()
-
-    def _pump_safely(self) -> None:
-        exchange = self._exchange
-        if exchange is None:
-            return
-        try:
-            self._pump()
-            if self._ended and self._exchange is not None and not self._paused and not self._pumping:
-                if self._decoder is not None:
-                    self._decoder.finish()
-                self._ended = False
-                exchange._complete()
-        except DecodingError as error:
-            exchange._fail(_malformed(error))
-        except Exception as error:  # noqa: BLE001 - hooks are contained
-            exchange._fail(error)
-
-    def _pump(self) -> None:
-        if self._pumping:  # the taker polls the engine
-            return
-        self._pumping = True
-        try:
-            while self._exchange is not None and not self._paused:
-                piece = self._take()
-                if not piece:
-                    return
-                response = self._exchange.response
-                if self.taker is None:
-                    self._exchange._keep(piece)
-                elif response is not None:
-                    self.taker(response, piece)
-        finally:
-            self._pumping = False
-
-    def _take(self) -> bytes:
-        """Return the next piece, or nothing."""
-        decoder = self._decoder
-        if decoder is None:
-            return self._pending.popleft() if self._pending else b""
-        while not (piece := decoder.read(_PIECE)) and self._pending:
-            decoder.feed(self._pending.popleft())
-        return piece
-
-
-def _malformed(error: DecodingError) -> HTTPClientException:
-    kind = ResponseTooLarge if isinstance(error, DecodedTooLarge) else MalformedResponse
-    failure = kind(f"the content cannot be decoded: {error}")
-    failure.__cause__ = error
-    return failure

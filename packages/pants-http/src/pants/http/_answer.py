@@ -188,21 +188,31 @@ def check_code(code: int, lowest: int = 200) -> None:
 
 
 def find_charset(content_type: str) -> str:
-    """Return the charset that a content type names, UTF-8 if it names none.
+    """Return the charset that a content type names, UTF-8 if it names none, as Python calls it.
+
+    Raises:
+        ValueError: It names one that Python does not know.
+    """
+    name = named_charset(content_type)
+    return "utf-8" if name is None else codecs.lookup(name).name
+
+
+def named_charset(content_type: str) -> str | None:
+    """Return the charset that a content type names, as it stands there; None if it names none.
 
     Raises:
         ValueError: It names one that Python does not know.
     """
     match = _CHARSET.search(content_type)
     if match is None:
-        return "utf-8"
+        return None
     try:
         if match[1].lower().replace("-", "_") not in KNOWN_CHARSETS:
             raise LookupError
         "".encode(match[1])  # not codecs.lookup(), which knows of base64 too
-        return codecs.lookup(match[1]).name
     except (LookupError, ValueError):
         raise ValueError(f"content_type names a charset that is not known: {content_type!r}") from None
+    return match[1]
 
 
 def checked_fields(headers: Fields) -> list[tuple[str, str]]:

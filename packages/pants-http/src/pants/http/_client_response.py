@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import json
 import os
-import re
 from collections.abc import Iterator
 from functools import cached_property
 from http.cookies import SimpleCookie
@@ -13,7 +12,7 @@ from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urljoin
 
-from pants.http._answer import KNOWN_CHARSETS
+from pants.http._answer import named_charset
 from pants.http._client_cookies import received_cookies
 from pants.http._client_errors import RedirectRefused
 from pants.http._reply import REDIRECTS, Reply
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from pants.http._client_request import HTTPRequest
     from pants.http.client import HTTPClient
 
-_CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
 # The most that is shown of a URL in a message, in characters.
 _MOST_SHOWN: Final = 200
 # Pieces of a file that are decoded at once, in bytes.
@@ -158,14 +156,10 @@ class HTTPResponse:
 
         It can be set, to the name of another one, or None.
         """
-        match = _CHARSET.search(self.headers.get("Content-Type", ""))
-        if match is None or match[1].lower().replace("-", "_") not in KNOWN_CHARSETS:
-            return None
         try:
-            "".encode(match[1])  # not codecs.lookup(), which knows of base64 too
-        except (LookupError, ValueError):
+            return named_charset(self.headers.get("Content-Type", ""))
+        except ValueError:
             return None
-        return match[1]
 
     @property
     def timings(self) -> Timings | None:

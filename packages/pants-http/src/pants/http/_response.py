@@ -570,8 +570,13 @@ class ResponseWriter:
             length = None
         self._write_head(length)
 
+    @property
+    def _http_version(self) -> str:
+        """The same as `protocol`, which subclasses may give another meaning."""
+        return self.protocol
+
     def _write_interim(self) -> None:
-        if self.protocol == "HTTP/1.1":
+        if self._http_version == "HTTP/1.1":
             self._write(_answer.status_line(self.code, _answer.KEEP) + _answer.encoded(self._lines) + b"\r\n")
         self.code = 0
         self._stage = _NOTHING
@@ -600,7 +605,7 @@ class ResponseWriter:
             self._stage = _LENGTH
             self._left = length
             framing = b"Content-Length: %d\r\n" % length
-        elif self.protocol == "HTTP/1.1":
+        elif self._http_version == "HTTP/1.1":
             self._stage = _CHUNKED
             framing = b"Transfer-Encoding: chunked\r\n"
         else:

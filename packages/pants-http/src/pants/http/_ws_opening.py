@@ -76,7 +76,7 @@ def _negotiate(websocket: WebSocket, request: HTTPRequest, headers: dict[str, An
         TypeError, ValueError: The program has set something that cannot be sent.
     """
     try:
-        asked = read_request(request.method, request.protocol, request.headers, websocket.allow_old_handshake)
+        asked = read_request(request.method, request._http_version, request.headers, websocket.allow_old_handshake)
         if request.connection.server.draining:
             raise Refusal(503, "The server is shutting down")
         origin = request.headers.get("Origin")

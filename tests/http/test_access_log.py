@@ -28,7 +28,7 @@ def make_request(headers: dict[str, str] | list[tuple[str, str]] | None = None, 
         "url": "/apache_pb.gif?a=b",
         "path": "/apache_pb.gif",
         "query": "a=b",
-        "protocol": "HTTP/1.0",
+        "_http_version": "HTTP/1.0",
         "hostname": "www.example.com",
         "headers": HTTPHeaders(headers or {}),
         "code": 200,
@@ -135,7 +135,7 @@ def test_no_byte_breaks_a_line(code: int) -> None:
         path=text,
         query=text,
         method=text,
-        protocol=text,
+        _http_version=text,
         hostname=text,
     )
     request.remote_ip = text

@@ -30,6 +30,9 @@ __all__ = ["ERROR", "HANGUP", "READ", "WRITE", "Engine", "Epoll", "Kqueue", "Pol
 # Seconds. What goes beyond is more than the kernel's call can take; a turn a day for nothing costs nothing.
 LONGEST_WAIT = 86400.0
 
+# Seconds between two times that a thread is asked to leave the engine to this one.
+_CLAIM_PACE = 0.01
+
 # How often close() looks for channels that are left, those included that hooks have made meanwhile.
 CLOSING_ROUNDS = 10
 
@@ -107,13 +110,15 @@ class Engine:
         self.lingering: dict[int, Linger] = {}
         # Channels that hold a socket which is not being watched: to be closed with the engine nevertheless.
         self.dormant: set[Channel] = set()
-        # The same for those of which nobody may ever make use, and which may be forgotten.
-        self.unused: WeakSet[Channel] = WeakSet()
+        # The same for what may be forgotten: channels of which nobody may ever make use, clients.
+        self.unused: WeakSet[Closable] = WeakSet()
         # The time of this turn, on the engine's clock, in seconds: for what need not be more exact than a turn.
         self.time = self.clock()
-        #: The identifier (`threading.get_ident`) of the thread in which `start` is running or `poll` was last called;
-        #: None where there is none.
+        #: The identifier (`threading.get_ident`) of the thread in which `start` or `poll` is running, or None.
         self.thread: int | None = None
+        #: Held by a thread that calls `poll` only for as long as no other one runs the engine: `start` and `poll` wait
+        #: until it has let go, and have it do so soon.
+        self.lock = threading.Lock()
         self._turning = False
         self._started = False
         self._stopped = False
@@ -159,10 +164,25 @@ class Engine:
         """
         self._check_open()
         poll_timeout = _checked_timeout(poll_timeout)
-        if self._started or self._turning:
+        thread = threading.get_ident()
+        if self._started or (self._turning and self.thread in (None, thread)):
             raise RuntimeError("The engine is running already; to wait inside a hook, call poll() repeatedly")
-        self._started = True
-        self.thread = threading.get_ident()
+        with self._alone():
+            self._started = True
+            self.thread = thread
+            self._run(poll_timeout)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait until no other thread is running the engine."""
+        while not self.lock.acquire(timeout=_CLAIM_PACE):
+            self._wake()
+        try:
+            yield
+        finally:
+            self.lock.release()
+
+    def _run(self, poll_timeout: float) -> None:
         self._stopped = self._interrupted = False
         self._presses = 0
         try:
@@ -199,6 +219,10 @@ class Engine:
         """
         poll_timeout = _checked_timeout(poll_timeout)
         self._check_open()
+        if self._turning and self.thread not in (None, threading.get_ident()):
+            with self._alone():
+                self.poll(poll_timeout)
+            return
         if self._turning or self.current is not None or self._handler is not None:
             self._poll_nested(poll_timeout)
             return
@@ -208,7 +232,7 @@ class Engine:
             self._turn(poll_timeout)
         finally:
             self._turning = False
-            self.current = self._handler = None
+            self.thread = self.current = self._handler = None
 
     def _turn(self, poll_timeout: float) -> None:
         # What is run before the wait may be what a hook is waiting for by polling, so then this turn does not wait.
@@ -264,6 +288,7 @@ class Engine:
         if channel is not None:
             channel._suspend()
         outer, self.current, self._handler = self.current, None, None
+        stopped, self._stopped = self._stopped, False  # that is for the outermost turn; this one may wait
         try:
             if not self._interrupted:
                 self._turn(poll_timeout)
@@ -274,6 +299,7 @@ class Engine:
             # still holds is reported again.
             batch.clear()
             self._batch = batch
+            self._stopped = self._stopped or stopped
             self._turning = turning
             self.current, self._handler = outer, handler
             if channel is not None:

@@ -239,6 +239,16 @@ class BodyToEnd(_Framing):
         return len(data)
 
 
+def add_piece(pieces: list[bytes | bytearray], data: bytes) -> None:
+    """Add a piece to others; small ones are put together."""
+    if len(data) >= _SMALL:
+        pieces.append(data)
+    elif pieces and isinstance(pieces[-1], bytearray):
+        pieces[-1] += data
+    else:
+        pieces.append(bytearray(data))
+
+
 class BodyStore:
     """Keeps a body: in memory, and on disk where it is long.
 
@@ -268,12 +278,8 @@ class BodyStore:
             for piece in self.take_pieces():
                 self._spool.append(piece)
             self._spool.append(data)
-        elif len(data) >= _SMALL:
-            self._pieces.append(data)
-        elif self._pieces and isinstance(self._pieces[-1], bytearray):
-            self._pieces[-1] += data
         else:
-            self._pieces.append(bytearray(data))
+            add_piece(self._pieces, data)
 
     def flush(self) -> None:
         """Write to the disk what is still to be written.

@@ -97,7 +97,7 @@ class Body:
         replayable: Whether it can be sent once more: for a redirection, for a login, over another connection.
     """
 
-    __slots__ = ("_begun", "_closed", "_sources", "content_type", "length", "parts", "replayable")
+    __slots__ = ("_begun", "_closed", "_digests", "_sources", "content_type", "length", "parts", "replayable")
 
     def __init__(self) -> None:
         self.parts: list[Any] = []
@@ -106,6 +106,7 @@ class Body:
         self.replayable = True
         self._sources: list[_Source] = []
         self._begun = self._closed = False
+        self._digests: dict[str, str] = {}  # of the content, by the name of the algorithm
 
     def _add(self, source: _Source, given: Any) -> None:
         self.parts.append(source if isinstance(source, bytes) and not _is_file(given) else given)
@@ -158,6 +159,8 @@ class Body:
         digest = hashlib.new(name, usedforsecurity=False)
         if not self.replayable:
             return None
+        if name in self._digests:
+            return self._digests[name]
         for piece in self._generate():
             if isinstance(piece, bytes):
                 digest.update(piece)
@@ -167,7 +170,8 @@ class Body:
                     digest.update(piece.read())
             finally:
                 piece.close()
-        return digest.hexdigest()
+        self._digests[name] = digest.hexdigest()
+        return self._digests[name]
 
     def close(self) -> None:
         """Give the descriptors back; slices that are being sent keep theirs. It may be called more than once."""

@@ -1,10 +1,10 @@
-"""Fetching a certificate that could not be verified, to show it to the program (manual: "on_ssl_error")."""
+"""Asking the program about a certificate that could not be verified (manual: "on_ssl_error")."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pants.http._client_errors import CertificateError
 from pants.http._dialling import Dialling
@@ -16,43 +16,82 @@ if TYPE_CHECKING:
 
 
 class CertificateProbe(Dialling):
-    """A connection that is made to see which certificate a server has; nothing is sent on it.
+    """A connection that is made to see which certificate a server has; nothing of the request is sent on it.
 
-    The `ssl` module tells what is in a certificate only if it has been verified. So a second connection, which takes
-    any, fetches it; a third trusts just that one. The program is asked before anything is sent on that, and it is then
-    the one that is used: no other certificate can take the place of the one that was looked at.
+    The `ssl` module tells what is in a certificate only if it has been verified. So one connection, which takes any,
+    fetches it; another trusts just that one, and so can read it. Then the program is asked. The request itself goes to
+    connections that trust just that certificate, too: no other one can take the place of that which was looked at. The
+    client's own certificate is shown on these only.
 
     Args:
         pool: Of the server.
         exchange: Which needs a connection.
         error: What is wrong with the certificate.
+        certificate: The certificate, in DER, where it has been fetched already.
     """
 
-    __slots__ = ("_cancel_overdue", "_error", "_exchange", "_pool")
+    __slots__ = ("_cancel_overdue", "_certificate", "_error", "_exchange", "_pool")
 
-    def __init__(self, pool: Pool, exchange: Exchange, error: CertificateError) -> None:
+    def __init__(
+        self, pool: Pool, exchange: Exchange, error: CertificateError, certificate: bytes | None = None
+    ) -> None:
         super().__init__(engine=pool.client.engine)
         self._pool = pool
         self._exchange: Exchange | None = exchange
         self._error = error
-        exchange._connection = self
-        limit = exchange.request._timeout.connect
+        self._certificate = certificate
         self._cancel_overdue: Callable[[], None] | None = None
-        if limit is not None:
-            self._cancel_overdue = self.engine.defer(limit, self.close, flush=False)
-        self._dial(pool.target, pool.proxy, pool.route.unverified())
+        exchange._connection = self
+        try:
+            limit = exchange.request._timeout.connect
+            if limit is not None:
+                self._cancel_overdue = self.engine.defer(limit, self.close, flush=False)
+            self._dial(pool.target, pool.proxy, self._tls(pool))
+        except Exception:  # noqa: BLE001 - the certificate cannot even be read, say
+            self.close(flush=False)
+
+    def _tls(self, pool: Pool) -> Any:
+        if self._certificate is None:
+            return pool.route.unverified()
+        return pool.route.pinned(self._certificate, with_certificate=False)
 
     def _dialled(self) -> None:
-        exchange, self._exchange = self._exchange, None
+        exchange, pool, error = self._exchange, self._pool, self._error
         assert isinstance(self.socket, ssl.SSLSocket)
-        certificate = self.socket.getpeercert(binary_form=True)
-        self.close(flush=False)
+        if exchange is None:
+            return
+        if self._certificate is None:
+            certificate = self.socket.getpeercert(binary_form=True)
+            self._leave()
+            pool.probe(exchange, error, certificate)
+            return
+        error.certificate = self.socket.getpeercert() or {}
+        self._leave()
+        if exchange._accepts_certificate(error):
+            pool.accept(exchange, self._certificate)
+
+    def _leave(self) -> None:
+        """Let go of the exchange."""
+        exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange._connection = None
-            if certificate is None:
-                exchange._fail(self._error)
-            else:
-                self._pool.ask(exchange, self._error, certificate)
+        self.close(flush=False)
+
+    def abandon(self) -> None:
+        """The exchange does not want it any more."""
+        self._exchange = None
+        self.close(flush=False)
+
+    def on_close(self) -> None:
+        """See `pants.Stream`. Whatever went wrong here, the certificate could not be verified before."""
+        if self._cancel_overdue is not None:
+            self._cancel_overdue()
+        exchange = self._exchange
+        self._leave()
+        if exchange is not None:
+            exchange._fail(self._error)
+        self._pool.remove(self)
+        super().on_close()
 
     def _received(self, data: bytes) -> None:
         self.close(flush=False)
@@ -67,30 +106,10 @@ class CertificateProbe(Dialling):
         """See `pants.Stream`."""
         self.close(flush=False)
 
-    def on_ssl_handshake_error(self, exception: Exception) -> None:
-        """See `pants.Stream`."""
-        self.close(flush=False)
-
-    def on_ssl_error(self, exception: Exception) -> None:
-        """See `pants.Stream`."""
-        self.close(flush=False)
-
     def on_error(self, exception: Exception) -> None:
         """See `pants.Stream`."""
         self.close(flush=False)
 
-    def abandon(self) -> None:
-        """The exchange does not want it any more."""
-        self._exchange = None
+    def _warn_and_close(self, exception: Exception) -> None:
+        # No warning: the program is told by on_close() that the certificate could not be verified.
         self.close(flush=False)
-
-    def on_close(self) -> None:
-        """See `pants.Stream`."""
-        if self._cancel_overdue is not None:
-            self._cancel_overdue()
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange._connection = None
-            exchange._fail(self._error)
-        self._pool.probed()
-        super().on_close()

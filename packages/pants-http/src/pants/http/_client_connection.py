@@ -23,7 +23,7 @@ from pants.http._client_errors import (
 )
 from pants.http._dialling import Dialling
 from pants.http._refused import Refused
-from pants.http._reply import BadReply, Reply
+from pants.http._reply import BadReply, Reply, ReplyReader, ReplyTooLarge
 from pants.http.utils import HTTPHeaders
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _WITHOUT_CONTENT: Final = frozenset({204, 304})
 # Content of a request is written while less than this is unsent, in bytes.
 _MOST_UNSENT: Final = 262144
+# What a piece counts besides its bytes, for tiny ones take time too.
+_COST: Final = 64
 # No limit of a framing's own: the exchange has one.
 _UNLIMITED: Final = 1 << 62
 
@@ -50,19 +52,18 @@ class ClientConnection(Dialling):
         "_absolute",
         "_active_at",
         "_body",
-        "_buffer",
         "_cancel_check",
         "_check_at",
         "_dialled_at",
         "_exchange",
         "_exchanges",
-        "_interim",
         "_keep",
         "_pieces",
+        "_producing",
+        "_reader",
         "_ready",
         "_receiving",
         "_resolved_at",
-        "_searched",
         "_secured_at",
         "_tcp_at",
         "_told_phases",
@@ -81,8 +82,8 @@ class ClientConnection(Dialling):
         self._ready = False  # whether it is connected
         self._absolute = pool.proxy is not None and not pool.target.secure
         self._body: LengthBody | ChunkedBody | BodyToEnd | None = None
-        self._buffer: bytearray | None = None  # the beginning of a head
-        self._searched = self._interim = 0
+        self._reader = ReplyReader(pool.client._reply_parser, pool.client.limits.interim)
+        self._producing = False  # whether the next of them is being asked for
         self._receiving = False  # whether something is being read that is not complete
         self._keep = False  # whether it may be used again after this response
         self._pieces: Iterator[bytes | FileSlice] | None = None  # of the request's content, still to be written
@@ -118,8 +119,6 @@ class ClientConnection(Dialling):
         super().on_ssl_handshake()
 
     def _dialled(self) -> None:
-        if self.secure and not self.pool.accepts(self):
-            return
         self._ready = True
         exchange = self._exchange
         if exchange is None:
@@ -158,13 +157,10 @@ class ClientConnection(Dialling):
         self._exchange = exchange
         exchange._connection = self
         request = exchange.request
-        self._interim = 0
         self._taken = None
         self.sent_at = self.first_at = 0.0
         self._active_at = self.engine.clock()
-        limit = request._timeout.read
-        if limit is not None and (self._cancel_check is None or self._check_at > self._active_at + limit):
-            self._watch(limit)
+        self._watch_by(request._timeout.read)
         try:
             proxy = self.pool.proxy
             head = request._head(self._absolute, proxy.credentials if self._absolute and proxy is not None else None)
@@ -177,17 +173,24 @@ class ClientConnection(Dialling):
         except Exception as error:  # noqa: BLE001 - what authorizes it, or an iterator, has failed
             if self._exchange is exchange:
                 exchange._fail_soon(error)
+        except BaseException:
+            exchange._fail_soon(_interrupted())
+            raise
 
     def _write_pieces(self) -> None:
         """Write more of the request's content, as long as the kernel takes it."""
         pieces, exchange = self._pieces, self._exchange
-        if pieces is None or exchange is None:
+        if pieces is None or exchange is None or self._producing:  # the iterator polls the engine
             return
         body = exchange.request._body
         chunked = body is not None and body.length is None
         unsent = 0
         while unsent < _MOST_UNSENT:
-            piece = next(pieces, None)
+            self._producing = True
+            try:
+                piece = next(pieces, None)
+            finally:
+                self._producing = False
             if self._exchange is not exchange:  # the iterator has cancelled it
                 return
             if piece is None:
@@ -205,7 +208,7 @@ class ClientConnection(Dialling):
                 self.write(piece)  # type: ignore[arg-type]
             if chunked and size:
                 self.write(b"\r\n")
-            unsent += size
+            unsent += size + _COST
 
     def on_write(self) -> None:
         """See `pants.Stream`."""
@@ -219,13 +222,17 @@ class ClientConnection(Dialling):
         except Exception as error:  # noqa: BLE001 - an iterator has failed
             if exchange is not None:
                 exchange._fail(error)
+        except BaseException:
+            if exchange is not None:
+                exchange._fail_soon(_interrupted())
+            raise
 
     # --- Receiving ----------------------------------------------------------------------------------------------
 
     def _received(self, data: bytes) -> None:
         exchange = self._exchange
         if exchange is None:  # nobody has asked for anything
-            self.close(flush=False)
+            self.abandon()
             return
         self._active_at = self.engine.time
         self._receiving = True
@@ -236,46 +243,33 @@ class ClientConnection(Dialling):
                 self._read_head(exchange, data)
         except BaseException:
             if self._exchange is exchange:  # the place in the stream is lost
-                exchange._fail_soon(RequestClosed("the program was interrupted in one of its hooks"))
+                exchange._fail_soon(_interrupted())
             raise
         finally:
             self._receiving = False
 
     def _read_head(self, exchange: Exchange, received: bytes) -> None:
-        data: bytes | bytearray = received
-        if self._buffer is not None:
-            self._buffer += received
-            data = self._buffer
-        parser = self.pool.client._reply_parser
+        reader = self._reader
         try:
-            while end := parser.find_end(data, self._searched):
-                reply = parser.parse(bytes(data[:end]))
-                self._searched = 0
-                if reply.status >= 200:
-                    self._buffer = None
-                    self._begin_reply(exchange, reply, bytes(data), end)
-                    return
-                if reply.status == 101:
-                    raise BadReply("it changes to a protocol that nobody has asked for")
-                data = data[end:]
-                self._interim += 1
-                if self._interim > self.pool.client.limits.interim:
-                    raise BadReply("there are too many interim answers")
+            reply = reader.feed(received)
+            if reply is None:
+                return
+            if reply.status == 101:
+                raise BadReply("it changes to a protocol that nobody has asked for")
+            self._begin_reply(exchange, reply)
         except BadReply as error:
-            self._malformed(str(error))
-            return
-        self._searched = len(data)
-        self._buffer = bytearray(data) if data.__class__ is bytes else data  # type: ignore[assignment]
-        if not data:
-            self._buffer = None
+            kind = ResponseTooLarge if isinstance(error, ReplyTooLarge) else MalformedResponse
+            self._fail(kind(f"the response from {self.pool.target.authority} is malformed: {error}"))
 
-    def _begin_reply(self, exchange: Exchange, reply: Reply, data: bytes, at: int) -> None:
+    def _begin_reply(self, exchange: Exchange, reply: Reply) -> None:
         """The final response begins."""
         self.first_at = self.engine.time
         request = exchange.request
         self._keep = reply.keep_alive and request.keep_alive
         if request.method == "HEAD" or reply.status in _WITHOUT_CONTENT:  # RFC 9112 §6.3
             length: int | None = 0
+            if reply.flaw or (reply.status == 204 and (reply.chunked or reply.length)):
+                self._keep = False  # such a server may send content all the same
         elif reply.flaw:
             raise BadReply(reply.flaw)
         else:
@@ -290,7 +284,7 @@ class ClientConnection(Dialling):
             self._body = BodyToEnd(sink)
         exchange._reply_arrived(reply)
         if self._exchange is exchange:
-            self._read_content(exchange, data, at)
+            self._read_content(exchange, self._reader.rest, 0)
 
     def _read_content(self, exchange: Exchange, data: bytes, at: int) -> None:
         body = self._body
@@ -304,7 +298,9 @@ class ClientConnection(Dialling):
             return
         if self._exchange is exchange and body.done:
             if at < len(data):
-                self._malformed("there is more than its length says")
+                self._fail(
+                    MalformedResponse(f"{self.pool.target.authority} has sent more than belongs to its response")
+                )
             else:
                 self._finish(exchange)
 
@@ -322,8 +318,8 @@ class ClientConnection(Dialling):
             self.resume_reading()
         exchange._take_times(self)
         if self._keep:
-            if self._cancel_check is None:
-                self._watch(self._limit())
+            self._reader.reset()
+            self._watch_by(self.pool.client.limits.keep_alive_timeout)
             self.pool.release(self)
         else:
             self.close(flush=False)
@@ -345,7 +341,7 @@ class ClientConnection(Dialling):
         Args:
             careful: Look for its end as well, for what is to be sent cannot be sent twice.
         """
-        if self._has_unread():
+        if not self.connected or self._has_unread():
             return True
         if not careful:
             return False
@@ -369,13 +365,10 @@ class ClientConnection(Dialling):
 
     # --- Failing ------------------------------------------------------------------------------------------------
 
-    def _malformed(self, reason: str) -> None:
-        self._fail(MalformedResponse(f"the response from {self.pool.target.authority} is malformed: {reason}"))
-
     def _fail(self, error: Exception) -> None:
         """The connection is of no more use."""
         exchange, self._exchange = self._exchange, None
-        answered = self._body is not None or self._buffer is not None
+        answered = self._body is not None or self._reader.begun
         self._body = self._pieces = None
         self.close(flush=False)
         self.pool.remove(self)
@@ -385,7 +378,7 @@ class ClientConnection(Dialling):
         exchange._connection_failed(
             error,
             sent=self._ready,
-            stale=self._exchanges > 1 and not answered and not self._interim and isinstance(error, RequestClosed),
+            stale=self._exchanges > 1 and not answered and isinstance(error, RequestClosed),
         )
 
     def abandon(self) -> None:
@@ -407,7 +400,7 @@ class ClientConnection(Dialling):
             return " instead of opening a tunnel"
         body = self._body
         if body is None:
-            return " without an answer" if self._buffer is None else " in the middle of the head of its answer"
+            return " without an answer" if not self._reader.begun else " in the middle of the head of its answer"
         left = "" if body.__class__ is not LengthBody else f" {body.left} bytes"
         return f"{left} before the end of the content"
 
@@ -439,6 +432,11 @@ class ClientConnection(Dialling):
         if limit is not None:
             self._check_at = self.engine.clock() + limit
             self._cancel_check = self.engine.defer(limit, self._check)
+
+    def _watch_by(self, limit: float | None) -> None:
+        """See to it that the check is made no later than after the limit, counted from the last activity."""
+        if limit is not None and (self._cancel_check is None or self._check_at > self._active_at + limit):
+            self._watch(limit)
 
     def _limit(self) -> float | None:
         """The seconds without activity that are allowed in the present state."""
@@ -493,6 +491,10 @@ class ClientConnection(Dialling):
         resolved = self._resolved_at or self._dialled_at
         secure = self._secured_at - self._tcp_at if self._secured_at else None
         return resolved - self._dialled_at, self._tcp_at - resolved, secure, ready
+
+
+def _interrupted() -> RequestClosed:
+    return RequestClosed("the program was interrupted while it was asked for, or given, content")
 
 
 def _caused(error: Exception, cause: Exception) -> Exception:

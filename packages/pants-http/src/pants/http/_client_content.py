@@ -53,7 +53,7 @@ class Content:
     def end(self) -> None:
         """There is no more."""
         self._ended = True
-        self._pump_safely()
+        self._go_on()
 
     def pause(self) -> None:
         """Hand out no more."""
@@ -65,43 +65,51 @@ class Content:
         """Go on, from the loop."""
         if self._paused and self._exchange is not None:
             self._paused = False
-            self._exchange.client.engine.callback(self._resumed)
+            self._exchange.client.engine.callback(self._go_on)
 
-    def _resumed(self) -> None:
-        self._pump_safely()
-        if self._exchange is not None and not self._paused:
-            self._exchange._resume_connection()
-
-    def _pump_safely(self) -> None:
+    def _go_on(self) -> None:
+        """Hand out what there is, and complete the exchange or receive more."""
         exchange = self._exchange
         if exchange is None:
             return
         try:
-            self._pump()
-            if self._ended and self._exchange is not None and not self._paused and not self._pumping:
-                if self._decoder is not None:
-                    self._decoder.finish()
-                self._ended = False
-                exchange._complete()
+            if not self._pump() or self._exchange is None:
+                return
+            if not self._ended:
+                exchange._resume_connection()
+                return
+            self._ended = False
+            if self._decoder is not None:
+                self._decoder.finish()
+            exchange._complete()
         except DecodingError as error:
             exchange._fail(malformed(error))
         except Exception as error:  # noqa: BLE001 - hooks are contained
             exchange._fail(error)
 
-    def _pump(self) -> None:
-        if self._pumping:  # the taker polls the engine
-            return
+    def _pump(self) -> bool:
+        """Hand out what there is, until it is paused, or others are to have their turn.
+
+        Returns:
+            Whether all has been handed out.
+        """
+        if self._pumping or self._exchange is None:  # the taker polls the engine
+            return False
+        until = self._exchange.client._end_of_turn()
         self._pumping = True
         try:
-            while self._exchange is not None and not self._paused:
+            while not self._paused:
                 piece = self._take()
                 if not piece:
-                    return
-                response = self._exchange.response
-                if self.taker is None:
-                    self._exchange._keep(piece)
-                elif response is not None:
-                    self.taker(response, piece)
+                    return True
+                self._hand_out(piece)
+                if self._exchange is None:
+                    return False
+                if self._exchange.client.engine.clock() > until:
+                    self._exchange._pause_connection()
+                    self._exchange.client.engine.callback(self._go_on)
+                    return False
+            return False
         finally:
             self._pumping = False
 
@@ -113,6 +121,14 @@ class Content:
         while not (piece := decoder.read(_PIECE)) and self._pending:
             decoder.feed(self._pending.popleft())
         return piece
+
+    def _hand_out(self, piece: bytes) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        if self.taker is None:
+            exchange._keep(piece)
+        elif exchange.response is not None:
+            exchange._run(self.taker, exchange.response, piece)
 
 
 def malformed(error: DecodingError) -> HTTPClientException:

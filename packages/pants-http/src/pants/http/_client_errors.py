@@ -11,7 +11,7 @@
         RequestCancelled        the program has given the request up
       CertificateError          the server's certificate is not that of a server to trust
 
-They are given to ``on_error``, and raised by `HTTPRequest.wait`. What caused one is its ``__cause__``.
+They are given to ``on_error``, and raised by `Exchange.wait`. What caused one is its ``__cause__``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class RedirectRefused(HTTPClientException):
 
 
 class RequestCancelled(HTTPClientException):
-    """The request was cancelled by the program: by `HTTPRequest.cancel`, or in ``on_headers``."""
+    """The request was cancelled by the program: by `Exchange.cancel`, or in ``on_headers``."""
 
 
 class CertificateError(PantsError):

@@ -16,9 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pants.http._client_connection import ClientConnection
 from pants.http._client_content import Content, malformed
-from pants.http._client_errors import CertificateError, RequestCancelled, RequestTimedOut, ResponseTooLarge
+from pants.http._client_cookies import store_cookies
+from pants.http._client_errors import (
+    CertificateError,
+    ConnectionFailed,
+    RequestCancelled,
+    RequestClosed,
+    RequestTimedOut,
+    ResponseTooLarge,
+)
 from pants.http._client_response import HTTPResponse
-from pants.http._client_settings import IDEMPOTENT
+from pants.http._client_settings import ACTIVE, IDEMPOTENT
 from pants.http._decoding import DecodingError, make_decoder
 
 if TYPE_CHECKING:
@@ -33,6 +41,10 @@ log = logging.getLogger("pants.http")
 
 # Content of a response that is not the final one and is longer than this costs the connection, in bytes.
 _MOST_DROPPED: Final = 65536
+# Failures that may pass.
+_PASSING: Final = (ConnectionFailed, RequestClosed, RequestTimedOut)
+# Seconds between two looks at whether the thread that ran the engine has left it.
+_TAKE_OVER_PACE: Final = 0.05
 _event_lock = threading.Lock()
 
 
@@ -62,15 +74,17 @@ class Exchange:
     __slots__ = (
         "_asked",
         "_body",
-        "_began_at",
+        "_found_at",
         "_cancel_timer",
         "_cancel_total",
         "_connection",
         "_content",
         "_event",
         "_following",
+        "_hook_running",
         "_hooks",
         "_pool",
+        "_probed",
         "_repeated",
         "_retries",
         "_waited_for",
@@ -100,10 +114,11 @@ class Exchange:
         self._content: Content | None = None  # where the content goes by another way than the plain one
         self.error: Exception | None = None
         self._event: threading.Event | None = None
-        self._waited_for = False
+        self._waited_for = self._hook_running = False
+        self._probed = False  # whether the program has been asked about a certificate
         self._cancel_timer: Callable[[], None] | None = None  # of the time before it is made again
         self._cancel_total: Callable[[], None] | None = None
-        self._asked = self._began_at = 0.0
+        self._asked = self._found_at = 0.0
 
     def __repr__(self) -> str:
         state = "under way" if not self.done else "done" if self.error is None else "failed"
@@ -115,6 +130,20 @@ class Exchange:
             return hook  # type: ignore[no-any-return]
         hook = self.request.session._hooks.get(name)
         return getattr(self.client, name) if hook is None else hook  # type: ignore[no-any-return]
+
+    def _run_hook(self, name: str, *args: Any) -> Any:
+        return self._run(self._hook(name), *args)
+
+    def _run(self, hook: Callable[..., Any], *args: Any) -> Any:
+        """Call a hook. No session is active in it but the client's own."""
+        token = ACTIVE.set(()) if ACTIVE.get() else None
+        self._hook_running = not self.done
+        try:
+            return hook(*args)
+        finally:
+            self._hook_running = False
+            if token is not None:
+                ACTIVE.reset(token)
 
     def _find_taker(self) -> Callable[..., Any] | None:
         """Return the hook that takes the content piece by piece, if there is one."""
@@ -142,15 +171,29 @@ class Exchange:
 
     def _submit(self) -> None:
         """Have the request sent, once there is a connection for it."""
-        self._asked = self._began_at = self.client.engine.clock()
+        self._asked = self._found_at = self.client.engine.clock()
         try:
             self.client._find_pool(self.request).submit(self)
         except Exception as error:  # noqa: BLE001 - the environment may name what is no proxy
             self._fail_soon(error)
 
-    def _began(self) -> None:
+    def _wait_in(self, pool: Pool) -> None:
+        """There is no connection for it yet."""
+        self._pool = pool
+        limit = self.request._timeout.queue
+        if limit is not None:
+            error = RequestTimedOut(f"there was no connection for {self.request!r} within {limit} seconds")
+            self._cancel_timer = self.client.engine.defer(limit, self._fail, error)
+
+    def _waits_no_more(self) -> None:
+        self._pool = None
+        if self._cancel_timer is not None:
+            self._cancel_timer()
+            self._cancel_timer = None
+
+    def _found_connection(self) -> None:
         """A connection has been found, or is being made."""
-        self._began_at = self.client.engine.clock()
+        self._found_at = self.client.engine.clock()
 
     # --- What the connection tells ------------------------------------------------------------------------------
 
@@ -184,12 +227,12 @@ class Exchange:
         request = self.request
         headers = response.headers
         if "Set-Cookie" in headers:
-            self.client._store_cookies(request, headers)
+            store_cookies(request._jar, request._target, headers.get_list("Set-Cookie"))
         if request.auth is not None and response.status_code != 401:
             request.auth.handle_response(response)
         self._following = response._next(self.client)
         coding = headers.get("Content-Encoding", "")
-        if coding and request.method != "HEAD":
+        if coding and request.method != "HEAD" and self._following is None:
             self._content = self._decode(coding)
 
     def _decode(self, coding: str) -> Content | None:
@@ -205,7 +248,7 @@ class Exchange:
         if taker is not None:
             self._need_content().taker = taker
         try:
-            go_on = self._hook("on_headers")(response)
+            go_on = self._run_hook("on_headers", response)
         except Exception as error:  # noqa: BLE001 - hooks are contained
             self._fail(error)
             return
@@ -227,25 +270,19 @@ class Exchange:
                 self._content.feed(data)
             if self.response is response and not self.done:
                 total = response._reply.length or 0  # type: ignore[union-attr]
-                self._hook("on_progress")(response, response._received, total)
+                self._run_hook("on_progress", response, response._received, total)
         except DecodingError as error:
             self._fail(malformed(error))
         except Exception as error:  # noqa: BLE001 - hooks are contained, and the disk may be full
             self._fail(error)
 
     def _keep_some(self, response: HTTPResponse, data: bytes) -> None:
-        """Keep a piece of the content of a response that is not the final one, unless that is long."""
+        """Keep a piece of the content of a response that is not the final one, unless that is long, or coded."""
         if response._received > _MOST_DROPPED:  # not worth waiting for
             self._drop_connection()
             self._follow()
-            return
-        try:
-            if self._content is None:
-                response._keep(data, _MOST_DROPPED)
-            else:
-                self._content.feed(data)
-        except DecodingError:  # nobody may ever look
-            self._content = None
+        elif "Content-Encoding" not in response.headers:
+            response._keep(data, _MOST_DROPPED)
 
     def _keep(self, data: bytes) -> None:
         """Keep a piece of the content in the response.
@@ -259,8 +296,8 @@ class Exchange:
         assert response is not None
         if response._size + len(data) > limits.content:
             raise ResponseTooLarge(
-                f"the content is longer than {limits.content} bytes; give the client other ClientLimits, or take it by "
-                "on_data"
+                f"the content is longer than {limits.content} bytes; give the client other ClientLimits, or take it "
+                "by on_data"
             )
         response._keep(data, limits.spool_size)
 
@@ -271,7 +308,7 @@ class Exchange:
         sent, first = connection.sent_at, connection.first_at
         response._times = (
             self._asked,
-            self._began_at,
+            self._found_at,
             connection.take_phases(),
             sent,
             first,
@@ -312,10 +349,11 @@ class Exchange:
         request = self.request
         body = request._body
         replayable = body is None or body.replayable
-        if stale and replayable and request.method in IDEMPOTENT and not self.client.engine.closed:
+        if stale and replayable and request.method in IDEMPOTENT and not self.client._closed:
             self._again()
             return
-        retries = None if self.client.engine.closed or self._has_told() else self._retries
+        may_retry = isinstance(error, _PASSING) and not self.client._closed and not self._has_told()
+        retries = self._retries if may_retry else None
         if retries is not None and (not sent or (replayable and request.method in retries.methods)):
             if (delay := retries.delay(self._repeated, None)) is not None:
                 self._repeat_in(delay)
@@ -331,7 +369,7 @@ class Exchange:
         """Ask the program about a certificate; where it does not accept it, this ends the exchange."""
         response = HTTPResponse(self.request)
         try:
-            accepted = self._hook("on_ssl_error")(response, error.certificate, error)
+            accepted = self._run_hook("on_ssl_error", response, error.certificate, error)
         except Exception as exception:  # noqa: BLE001 - hooks are contained
             self._fail(exception)
             return False
@@ -399,6 +437,7 @@ class Exchange:
         self._end(error)
         if not (self._waited_for and self.client._is_own(self._hook("on_error"))):
             self._call("on_error", response, error)
+        _forget_frames(error)
 
     def _fail_soon(self, error: Exception) -> None:
         """The same, from the loop: for what may be inside a call of the program's."""
@@ -417,15 +456,14 @@ class Exchange:
 
         It may be called from any thread. Where the exchange has come to its end, it does nothing.
         """
-        if self.client._is_elsewhere():
-            self.client.engine.call_from_thread(self._cancel)
-        else:
-            self._cancel()
+        self.client._call_home(self._cancel)
 
     def _end(self, error: Exception | None) -> None:
         self.error = error
         if self.response is not None:
             self.response._exchange = None
+            if error is not None:
+                self.response.close()
         self._drop_connection()
         if self._content is not None:
             self._content.drop()
@@ -454,7 +492,7 @@ class Exchange:
     def _call(self, name: str, *args: Any) -> None:
         """Call one of the two hooks of which one is called last. What it raises is logged."""
         try:
-            self._hook(name)(*args)
+            self._run_hook(name, *args)
         except Exception:
             log.exception("%s of %r failed", name, self.request)
 
@@ -475,28 +513,47 @@ class Exchange:
             TimeoutError: The time is over.
         """
         self._waited_for = True
-        if not self.done:
-            if self.client._is_elsewhere():
-                with _event_lock:
-                    event = self._event
-                    if event is None:
-                        event = self._event = threading.Event()
-                if not self.done and not event.wait(timeout):
-                    raise TimeoutError(f"{self.request!r} has not come to its end within {timeout} seconds")
-            else:
-                self._run_engine(timeout)
-        if self.error is not None:
-            raise self.error
-        assert self.response is not None
-        return self.response
-
-    def _run_engine(self, timeout: float | None) -> None:
         until = None if timeout is None else time.monotonic() + timeout
         while not self.done:
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError(f"{self.request!r} has not come to its end within {timeout} seconds")
-            self.client.engine.poll(left)
+            self._wait_some(left)
+        if self.error is None:
+            assert self.response is not None
+            return self.response
+        error = self.error
+        try:
+            raise error
+        finally:
+            error.__traceback__ = None
+            del error, self  # the traceback would be a cycle
+
+    def _wait_some(self, left: float | None) -> None:
+        """Wait for the end, or something that may lead to it, but no longer than ``left`` seconds."""
+        engine = self.client.engine
+        if self.client._is_elsewhere():
+            # Whoever runs the engine there may leave it before this exchange has come to its end.
+            self._need_event().wait(_TAKE_OVER_PACE if left is None else min(left, _TAKE_OVER_PACE))
+        elif engine.thread is not None:
+            if self._hook_running:
+                raise RuntimeError("wait() in a hook of the very exchange that is waited for; it would never end")
+            engine.poll(left)
+        elif engine.lock.acquire(blocking=False):
+            try:
+                engine.poll(left)
+            finally:
+                engine.lock.release()
+        else:  # another thread is about to run it
+            self._need_event().wait(_TAKE_OVER_PACE)
+
+    def _need_event(self) -> threading.Event:
+        with _event_lock:
+            if self._event is None:
+                self._event = threading.Event()
+            if self.done:
+                self._event.set()
+            return self._event
 
     # --- The pace of whoever takes the content -----------------------------------------------------------------------
 
@@ -516,3 +573,10 @@ class Exchange:
         """Undo `_pause_content`."""
         if self._content is not None:
             self._content.resume()
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of the frames in which an error came up: they lead back to the exchange that has it."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import ssl
-from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from pants._tls import TLSSettings
 from pants.http._client_certificate import CertificateProbe
 from pants.http._client_connection import ClientConnection
-from pants.http._client_errors import CertificateError
+from pants.http._client_errors import CertificateError, ConnectionFailed
 from pants.http._client_settings import IDEMPOTENT, Route
 from pants.http._target import Target
 
 if TYPE_CHECKING:
     from pants.http._client_exchange import Exchange
     from pants.http.client import HTTPClient
+
+# Certificates that were accepted, each by one of the program's hooks, for one origin; more than a few come of functions
+# that are made anew for each request.
+_MOST_ACCEPTED: Final = 16
 
 
 class Pool:
@@ -25,148 +28,137 @@ class Pool:
         client: The client.
         target: Something of that origin.
         route: The way there.
+        parent: The pool for those that have not accepted the certificate, where this is for those that have.
+        pinned: How TLS is spoken then.
 
     Raises:
-        ValueError: The environment names a proxy that is not spoken to.
+        ConnectionFailed: The environment names a proxy that is not spoken to.
     """
 
-    def __init__(self, client: HTTPClient, target: Target, route: Route) -> None:
+    def __init__(
+        self,
+        client: HTTPClient,
+        target: Target,
+        route: Route,
+        parent: Pool | None = None,
+        pinned: TLSSettings | None = None,
+    ) -> None:
         self.client = client
         self.target = target
         self.route = route
-        self.proxy = route.find_proxy(target)
+        try:
+            self.proxy = route.find_proxy(target)
+        except ValueError as error:
+            raise ConnectionFailed(f"the environment names an unusable proxy: {error}") from error
+        self._parent = parent
+        self._pinned = pinned
         self._idle: list[ClientConnection] = []
-        self._connections: set[ClientConnection] = set()
-        self._waiting: deque[Exchange] = deque()
-        self._pinned: TLSSettings | None = None  # where a certificate was accepted that cannot be verified
-        self._probes = 0  # certificates that are being fetched
-        self._refusals: dict[ClientConnection, CertificateError] = {}
-
-    @property
-    def size(self) -> int:
-        """The number of connections."""
-        return len(self._connections)
-
-    @property
-    def idle(self) -> int:
-        """The number of those that nobody uses."""
-        return len(self._idle)
-
-    @property
-    def waiting(self) -> int:
-        """The number of exchanges that wait for a connection."""
-        return len(self._waiting)
+        self._connections: set[ClientConnection | CertificateProbe] = set()
+        self._waiting: dict[Exchange, None] = {}
+        self._is_serving = False  # whether _serve_waiting() is going to be called
+        # Pools for a certificate that cannot be verified, by the hook that has accepted it.
+        self._accepted: dict[Callable[..., Any], Pool] = {}
 
     def submit(self, exchange: Exchange) -> None:
         """Find a connection for an exchange, or make one, or have it wait."""
+        if self._accepted and (accepted := self._accepted.get(exchange._hook("on_ssl_error"))) is not None:
+            accepted.submit(exchange)
+            return
         while self._idle:
             connection = self._idle.pop()
+            del self.client._idle[connection]
             if connection.has_surprise(exchange.request.method not in IDEMPOTENT):
                 connection.abandon()
                 continue
-            exchange._began()
+            exchange._found_connection()
             connection.begin(exchange)
             return
         if len(self._connections) < self.client.max_connections:
             self._dial(exchange)
         else:
-            exchange._pool = self
-            self._waiting.append(exchange)
+            self._waiting[exchange] = None
+            exchange._wait_in(self)
 
     def withdraw(self, exchange: Exchange) -> None:
         """An exchange waits no more."""
-        try:
-            self._waiting.remove(exchange)
-        except ValueError:
-            pass
+        self._waiting.pop(exchange, None)
 
-    def _dial(
-        self, exchange: Exchange, pinned: TLSSettings | None = None, refusal: CertificateError | None = None
-    ) -> None:
-        """Make a connection for an exchange.
+    def forget_waiting(self) -> None:
+        """Nothing that waits is to be served any more."""
+        self._waiting.clear()
+        for accepted in self._accepted.values():
+            accepted.forget_waiting()
 
-        Args:
-            exchange: The exchange.
-            pinned: How TLS is spoken, where a certificate is to be accepted that cannot be verified.
-            refusal: Why; the program is still to be asked about it.
-        """
-        exchange._began()
+    def _dial(self, exchange: Exchange) -> None:
+        """Make a connection for an exchange."""
+        exchange._found_connection()
         try:
             connection = ClientConnection(self, exchange)
             exchange._connection = connection
             self._connections.add(connection)
-            if refusal is not None:
-                self._refusals[connection] = refusal
-            connection.dial((pinned or self._pinned or self.route.tls) if self.target.secure else None)
+            connection.dial((self._pinned or self.route.tls) if self.target.secure else None)
         except Exception as error:  # noqa: BLE001 - TLS cannot be set up, say, or the engine is closed
             exchange._fail_soon(error)
 
     def release(self, connection: ClientConnection) -> None:
         """A connection has done its work, and may be used again."""
         self._idle.append(connection)
-        self._serve_waiting()
+        self.client._rests(connection)
+        if self._waiting:
+            self._serve_waiting()
 
-    def remove(self, connection: ClientConnection) -> None:
+    def remove(self, connection: ClientConnection | CertificateProbe) -> None:
         """A connection is gone. Doing it again does nothing."""
         if connection not in self._connections:
             return
         self._connections.discard(connection)
-        self._refusals.pop(connection, None)
-        if connection in self._idle:
+        if isinstance(connection, ClientConnection) and connection in self.client._idle:
+            del self.client._idle[connection]
             self._idle.remove(connection)
-        self._serve_waiting()
-        self._forget()
-
-    def _forget(self) -> None:
-        """If there is nothing left here to know, be forgotten by the client."""
-        if not (self._connections or self._waiting or self._probes or self._pinned):
+        if self._waiting and not self._is_serving and not self.client.engine.closed:
+            # In the next turn: what fails now may be followed by more that does, of what waits as well.
+            self._is_serving = True
+            self.client.engine.callback(self._serve_waiting)
+        if not (self._connections or self._waiting or self._accepted or self._parent):
             self.client._forget_pool(self)
 
     def _serve_waiting(self) -> None:
+        self._is_serving = False
         while self._waiting and (self._idle or len(self._connections) < self.client.max_connections):
-            exchange = self._waiting.popleft()
-            exchange._pool = None
+            exchange = next(iter(self._waiting))
+            del self._waiting[exchange]
+            exchange._waits_no_more()
             self.submit(exchange)
-
-    def close(self) -> None:
-        """Close the connections that nobody uses."""
-        for connection in self._idle[:]:
-            connection.abandon()
 
     # --- Certificates that cannot be verified -------------------------------------------------------------------------
 
     def certificate_refused(self, exchange: Exchange, error: CertificateError) -> None:
         """The certificate could not be verified: ask the program, if it wants to be asked."""
         exchange._connection = None
-        if not exchange._wants_certificates:
+        if self._parent is not None:  # it is not the one that was accepted any more
+            for hook, accepted in list(self._parent._accepted.items()):
+                if accepted is self:
+                    del self._parent._accepted[hook]
+            self._parent.submit(exchange)
+        elif exchange._wants_certificates and not exchange._probed:
+            exchange._probed = True  # once: a server may have a certificate after the other
+            self.probe(exchange, error)
+        else:
             exchange._fail(error)
-            return
-        self._probes += 1
-        CertificateProbe(self, exchange, error)
 
-    def probed(self) -> None:
-        """A certificate was fetched, or could not be."""
-        self._probes -= 1
-        self._forget()
+    def probe(self, exchange: Exchange, error: CertificateError, certificate: bytes | None = None) -> None:
+        """Have a certificate looked at; see `CertificateProbe`."""
+        self._connections.add(CertificateProbe(self, exchange, error, certificate))
 
-    def ask(self, exchange: Exchange, error: CertificateError, certificate: bytes) -> None:
-        """Connect once more, to whoever has that very certificate; then the program is asked."""
+    def accept(self, exchange: Exchange, certificate: bytes) -> None:
+        """The program accepts a certificate, for those requests that would have asked it by the same hook."""
         try:
-            pinned = self.route.pinned(certificate)
-        except (ssl.SSLError, ValueError):  # it cannot even be read
+            pinned = self.route.pinned(certificate, with_certificate=True)
+        except Exception as error:  # noqa: BLE001 - the client's own cannot be read
             exchange._fail(error)
             return
-        self._dial(exchange, pinned, error)
-
-    def accepts(self, connection: ClientConnection) -> bool:
-        """Whether the certificate of a connection that is ready is one to go on with."""
-        error = self._refusals.pop(connection, None)
-        exchange = connection._exchange
-        if error is None or exchange is None:
-            return True
-        assert isinstance(connection.socket, ssl.SSLSocket)
-        error.certificate = connection.socket.getpeercert() or {}
-        if exchange._accepts_certificate(error):
-            self._pinned = connection._tls_settings
-            return True
-        return False
+        if len(self._accepted) >= _MOST_ACCEPTED:
+            del self._accepted[next(iter(self._accepted))]
+        hook = exchange._hook("on_ssl_error")
+        self._accepted[hook] = Pool(self.client, self.target, self.route, self, pinned)
+        self._accepted[hook].submit(exchange)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import weakref
 from collections.abc import Iterable, Mapping
+from http.cookiejar import CookieJar
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import ParseResult, urlencode, urlparse
 
 from pants._version import __version__
 from pants.http._answer import checked_fields, encoded
-from pants.http._client_body import Body
-from pants.http._client_cookies import find_cookies, is_empty
+from pants.http._client_body import Body, make_body
+from pants.http._client_cookies import check_cookies, find_cookies, is_empty
 from pants.http._client_settings import Route, Timeout
 from pants.http._cookies import parse_cookies
 from pants.http._decoding import accept_encoding
-from pants.http._target import Target
+from pants.http._target import Target, parse_target
 from pants.http.auth import AuthBase
 from pants.http.utils import HTTPHeaders
 
@@ -31,6 +32,10 @@ DEFAULT_FIELDS: Final = (
     ("Accept-Encoding", accept_encoding()),
 )
 _PLAIN_END: Final = encoded(list(DEFAULT_FIELDS)) + b"\r\n"
+# RFC 9110 §9.3.8: a TRACE carries nothing that might be told by the answer.
+_WITHOUT_SECRETS: Final = "TRACE"
+# The longest content of which a digest is made, in bytes.
+_MOST_HASHED: Final = 16 * 1024 * 1024
 # What the client sets by itself, and what to do instead.
 _OWN_FIELDS: Final = {
     "connection": "keep_alive=False closes the connection",
@@ -74,8 +79,12 @@ class HTTPRequest:
         "_fields",
         "_given_cookies",
         "_headers",
+        "_jar",
+        "_plain",
+        "_removed",
         "_response",
         "_route",
+        "_session_cookies",
         "_target",
         "_timeout",
         "_url",
@@ -96,6 +105,7 @@ class HTTPRequest:
     keep_alive: bool
     auth: AuthBase | None
     _target: Target
+    _jar: CookieJar
     _route: Route
 
     def __init__(
@@ -126,10 +136,37 @@ class HTTPRequest:
         self._response: weakref.ref[HTTPResponse] | None = None  # which refers to this
         self._body: Body | None = None
         self._fields: HTTPHeaders | None = None  # the program's own, and the defaults; None for just these
-        self._given_cookies: Mapping[str, str] = {}
+        self._plain = False  # whether it was sent without cookies, whatever the jar has by now
+        self._removed: frozenset[str] = frozenset()  # names of fields that are not to be sent, in lower case
+        self._given_cookies: Mapping[str, str] = {}  # its own
+        self._session_cookies: Mapping[str, str] = session._given_cookies
+        self._jar = session._jar
+        self._route = session._route
+        if url is not None:
+            self._target = parse_target(url.geturl())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.method} {self._target.url[:200]}>"
+
+    # --- What it is made of -------------------------------------------------------------------------------------
+
+    def _set_headers(self, session_headers: SessionHeaders, headers: Any) -> None:
+        self._fields = own = SessionHeaders(session_headers)
+        if headers is not None:
+            self._removed = own.override(headers)
+
+    def _set_cookies(self, cookies: Any) -> None:
+        if isinstance(cookies, CookieJar):
+            self._jar, self._session_cookies = cookies, {}
+        else:
+            self._given_cookies = check_cookies(cookies)
+
+    def _set_body(self, data: Any, files: Any, json: Any) -> None:
+        if self.method == _WITHOUT_SECRETS:
+            raise ValueError("a TRACE request has no content (RFC 9110 §9.3.8)")
+        self._body = make_body(data, files, json)
+        if self._body is not None:
+            self.body = self._body.parts
 
     # --- What is sent -------------------------------------------------------------------------------------------
 
@@ -175,32 +212,39 @@ class HTTPRequest:
         return self._cookies
 
     def _make_headers(self) -> HTTPHeaders:
-        target = self._target
+        target, own = self._target, self._fields
         headers = HTTPHeaders([("Host", target.authority)])
-        if self._fields is None:
+        if own is None:
             for name, value in DEFAULT_FIELDS:
                 headers[name] = value
         else:
-            for name in self._fields:
-                headers[name] = ""
-                headers._values[name.lower()] = self._fields.get_list(name)
+            for name in own:
+                headers.set_list(name, own.get_list(name))
         body = self._body
         if body is not None:
             if body.length is None:
                 headers["Transfer-Encoding"] = "chunked"
             else:
                 headers["Content-Length"] = str(body.length)
-            if body.content_type is not None and "Content-Type" not in headers:
+            if body.content_type is not None and "Content-Type" not in headers and "content-type" not in self._removed:
                 headers["Content-Type"] = body.content_type
         elif self.method in _WITH_CONTENT:
             headers["Content-Length"] = "0"
         if not self.keep_alive:
             headers["Connection"] = "close"
-        if "Cookie" not in headers and (value := find_cookies(self.session._jar, target, self._given_cookies)):
-            headers["Cookie"] = value
+        if self.method != _WITHOUT_SECRETS:
+            self._add_credentials(headers)
+        return headers
+
+    def _add_credentials(self, headers: HTTPHeaders) -> None:
+        """Add cookies, and what the URL has before its host."""
+        target = self._target
+        if "Cookie" not in headers and not self._plain:
+            value = find_cookies(self._jar, target, self._given_cookies, self._session_cookies)
+            if value:
+                headers["Cookie"] = value
         if target.credentials is not None and self.auth is None and "Authorization" not in headers:
             headers["Authorization"] = target.credentials
-        return headers
 
     def _head(self, absolute: bool, proxy_credentials: str | None) -> bytes:
         """Return the head as it is sent.
@@ -219,11 +263,13 @@ class HTTPRequest:
             and self.keep_alive
             and not absolute
             and not self._given_cookies
+            and not self._session_cookies
             and self.method not in _WITH_CONTENT
-            and is_empty(self.session._jar)
+            and is_empty(self._jar)
         ):  # as nearly all are
+            self._plain = True
             return b"%b %b%b%b" % (self.method.encode(), target.resource_bytes, target.authority_line, _PLAIN_END)
-        if self.auth is not None:
+        if self.auth is not None and self.method != _WITHOUT_SECRETS:
             self.auth(self)
         fields = checked_fields(self.headers)
         if proxy_credentials is not None:
@@ -238,9 +284,12 @@ class HTTPRequest:
             name: Which, as of `hashlib.new`.
 
         Returns:
-            The digest; None where the content cannot be read beforehand.
+            The digest; None where the content cannot be read beforehand, or is longer than 16 MiB: that would take long
+            during which nothing else happens.
         """
         if self._body is not None:
+            if self._body.length is None or self._body.length > _MOST_HASHED:
+                return None
             return self._body.hash(name)
         return hashlib.new(name, b"", usedforsecurity=False).hexdigest()
 
@@ -268,7 +317,10 @@ class HTTPRequest:
         again._target = target
         again._body = self._body
         again._fields = self._fields
+        again._removed = self._removed
         again._given_cookies = self._given_cookies
+        again._session_cookies = self._session_cookies
+        again._jar = self._jar
         again._route = self._route
         if method != self.method and method == "GET":
             again._body = None
@@ -277,7 +329,7 @@ class HTTPRequest:
                 again._fields = _without(again._fields, lambda name: name.startswith("content-"))
         if target.origin != self._target.origin:
             again.auth = None
-            again._given_cookies = {}
+            again._given_cookies = again._session_cookies = {}
             again._route = self._route.foreign
             if again._fields is not None:
                 again._fields = _without(again._fields, lambda name: name not in _HARMLESS)
@@ -293,49 +345,92 @@ def _without(headers: HTTPHeaders, unwanted: Any) -> HTTPHeaders:
     return kept
 
 
-def merge_headers(session_headers: HTTPHeaders, headers: object) -> HTTPHeaders | None:
-    """Return the fields of a request but for those that the client sets by itself.
+class SessionHeaders(HTTPHeaders):
+    """The header fields of a session, checked when they are set.
 
-    Args:
-        session_headers: Those of its session.
-        headers: Its own, a mapping or pairs. A value of None leaves out what the session, or the client, would send.
-
-    Returns:
-        The fields; None for the client's own and no others.
+    Attributes:
+        plain: Whether they are the client's own, and no others.
 
     Raises:
         TypeError, ValueError: As `checked_fields`; or the client sets one by itself.
     """
-    if not headers and not session_headers:
-        return None
-    merged = HTTPHeaders(DEFAULT_FIELDS)
-    if session_headers:
-        _override(merged, checked_fields(session_headers))
-    if headers:
-        pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
-        if isinstance(headers, HTTPHeaders):
-            pairs = [(name, headers.get_list(name)) for name in headers]
-        elif isinstance(headers, (str, bytes)) or not isinstance(headers, Iterable):
-            raise TypeError(f"headers are a dict, or pairs of a name and a value, not {headers!r}")
-        pairs = list(pairs)
-        removed = [pair[0] for pair in pairs if isinstance(pair, tuple) and len(pair) == 2 and pair[1] is None]
-        fields = checked_fields([pair for pair in pairs if not (isinstance(pair, tuple) and pair[1:] == (None,))])
-        _override(merged, fields)
+
+    __slots__ = ("plain",)
+
+    def __init__(self, fields: HTTPHeaders | None = None) -> None:
+        super().__init__(DEFAULT_FIELDS)
+        self.plain = True
+        if isinstance(fields, SessionHeaders):
+            self._values = {name: list(values) for name, values in fields._values.items()}
+            self.plain = fields.plain
+
+    def add(self, name: str, value: str) -> None:
+        """Add a value to those that ``name`` has."""
+        self.plain = False
+        for checked_name, checked in check_fields([(name, value)]):
+            super().add(checked_name, checked)
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self.pop(name, None)
+        self.add(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        self.plain = False
+        super().__delitem__(name)
+
+    def override(self, headers: object) -> frozenset[str]:
+        """Set what is given, in the place of what there is. A value of None removes a field.
+
+        Args:
+            headers: A mapping, or pairs.
+
+        Returns:
+            The names of those that were removed, in lower case.
+        """
+        fields, removed = _split_removed(headers)
+        for name in {name.lower() for name, _ in fields}:
+            self.pop(name, None)
+        for name, value in fields:
+            self.add(name, value)
         for name in removed:
-            if isinstance(name, str):
-                merged.pop(name, None)
-    for name in merged:
+            self.pop(name, None)
+        return removed
+
+
+def _split_removed(headers: object) -> tuple[list[tuple[str, str]], frozenset[str]]:
+    """Return fields one by one, checked, and in lower case the names of those that are None."""
+    pairs: Any = headers
+    if isinstance(headers, HTTPHeaders):
+        pairs = [(name, headers.get_list(name)) for name in headers]
+    elif isinstance(headers, Mapping):
+        pairs = headers.items()
+    elif isinstance(headers, (str, bytes)) or not isinstance(headers, Iterable):
+        raise TypeError(f"headers are a dict, or pairs of a name and a value, not {headers!r}")
+    given, removed = [], set()
+    for pair in pairs:
+        if isinstance(pair, tuple) and len(pair) == 2 and pair[1] is None and isinstance(pair[0], str):
+            removed.add(pair[0].lower())
+        else:
+            given.append(pair)
+    if "host" in removed:
+        raise ValueError("the header Host cannot be left out (RFC 9112 §3.2)")
+    return check_fields(given), frozenset(removed)
+
+
+def check_fields(fields: Any) -> list[tuple[str, str]]:
+    """Return header fields one by one.
+
+    Raises:
+        TypeError, ValueError: As `checked_fields`; or the client sets one by itself, or there are two of Host.
+    """
+    checked = checked_fields(fields)
+    for name, _ in checked:
         hint = _OWN_FIELDS.get(name.lower())
         if hint is not None:
             raise ValueError(f"the header {name} is set by the client itself: {hint}")
-    return merged
-
-
-def _override(headers: HTTPHeaders, fields: list[tuple[str, str]]) -> None:
-    for name in {name.lower() for name, _ in fields}:
-        headers.pop(name, None)
-    for name, value in fields:
-        headers.add(name, value)
+    if sum(name.lower() == "host" for name, _ in checked) > 1:
+        raise ValueError("there is one header Host (RFC 9112 §3.2)")
+    return checked
 
 
 def with_params(url: str, params: object) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urljoin
 
 from pants.http._answer import named_charset
+from pants.http._body import add_piece
 from pants.http._client_cookies import received_cookies
 from pants.http._client_errors import RedirectRefused
 from pants.http._reply import REDIRECTS, Reply
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pants.http._client_request import HTTPRequest
     from pants.http.client import HTTPClient
 
+# How often credentials are asked for in one exchange, at most.
+_MOST_DEMANDS: Final = 5
 # The most that is shown of a URL in a message, in characters.
 _MOST_SHOWN: Final = 200
 # Pieces of a file that are decoded at once, in bytes.
@@ -61,6 +64,13 @@ class Timings(NamedTuple):
     total: float
 
 
+class _ContentFile(SpooledTemporaryFile[bytes]):
+    """A temporary file that may be dropped without being closed, for nobody has to ask for it."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class HTTPResponse:
     """What a server has answered (manual: "HTTPResponse").
 
@@ -95,7 +105,7 @@ class HTTPResponse:
         self._received = 0  # the bytes of the content, as they came
         self._size = 0  # and as they are kept
         self._content: bytes | None = None
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | bytearray] = []
         self._file: SpooledTemporaryFile[bytes] | None = None
         self._spooled = False  # the content is in the file only
         self._shown = False  # the file has been given to the program, which may have moved its position
@@ -214,8 +224,10 @@ class HTTPResponse:
         Raises:
             ValueError: It is no JSON.
         """
-        content = self.content
-        return json.loads((content or b"").decode(self.encoding or "utf-8"), **kwargs)
+        encoding = self.encoding or "utf-8"
+        if encoding.lower() in ("utf-8", "utf8"):
+            encoding = "utf-8-sig"  # a byte order mark is to be ignored (RFC 8259 §8.1)
+        return json.loads((self.content or b"").decode(encoding), **kwargs)
 
     @property
     def file(self) -> SpooledTemporaryFile[bytes] | None:
@@ -236,7 +248,7 @@ class HTTPResponse:
 
     def _open_file(self) -> SpooledTemporaryFile[bytes]:
         if self._file is None:
-            self._file = SpooledTemporaryFile(max_size=max(1, self._size))  # noqa: SIM115 - the program's
+            self._file = _ContentFile()  # which stays in memory until _spool()
             for piece in self._pieces:
                 self._file.write(piece)
         elif self._spooled and self._file.closed:
@@ -244,9 +256,11 @@ class HTTPResponse:
         return self._file
 
     def close(self) -> None:
-        """Remove what is kept of the content on disk. What is in memory stays; it is gone with the response."""
-        if self._file is not None and self._spooled:
+        """Close `file`, and remove what is kept of the content on disk. What is in memory stays."""
+        if self._file is not None:
             self._file.close()
+            if not self._spooled:
+                self._file = None
 
     def iter_content(self, chunk_size: int = 1, decode_unicode: bool = False) -> Iterator[Any]:
         """Iterate over the content, without loading all of it into memory (manual: "iter_content").
@@ -316,34 +330,47 @@ class HTTPResponse:
     # --- Its arrival --------------------------------------------------------------------------------------------
 
     def _keep(self, data: bytes, spool_size: int) -> None:
-        """Keep another piece of the content."""
+        """Keep another piece of the content.
+
+        Raises:
+            OSError: It cannot be written to the disk.
+        """
         self._size += len(data)
         self._content = None
-        if self._spooled:
-            file = self._open_file()
-            if self._shown:
-                at = file.tell()
-                file.seek(0, os.SEEK_END)
-                file.write(data)
-                file.seek(at)
-            else:
-                file.write(data)
+        if not self._spooled:
+            add_piece(self._pieces, data)
+            if self._size > spool_size:
+                self._spool()
+            elif self._file is not None:  # it was asked for before this piece
+                self._append(self._file, data)
             return
-        self._pieces.append(data)
-        if self._size > spool_size:
-            if self._file is not None:
-                self._file.close()
-            self._file = SpooledTemporaryFile()  # noqa: SIM115 - the program's
+        self._append(self._open_file(), data)
+
+    def _append(self, file: SpooledTemporaryFile[bytes], data: bytes) -> None:
+        if not self._shown:
+            file.write(data)
+            return
+        at = file.tell()
+        file.seek(0, os.SEEK_END)
+        file.write(data)
+        file.seek(at)
+
+    def _spool(self) -> None:
+        """Move what is in memory to the disk."""
+        pieces, self._pieces = self._pieces, []
+        self._spooled = True
+        if self._file is None:
+            self._file = _ContentFile()
             self._file.rollover()
-            self._spooled, self._shown = True, False
-            for piece in self._pieces:
+            for piece in pieces:
                 self._file.write(piece)
-            self._pieces = []
-        elif self._file is not None:  # it was asked for before this piece
-            at = self._file.tell()
-            self._file.seek(0, os.SEEK_END)
-            self._file.write(data)
-            self._file.seek(at)
+            return
+        at = self._file.tell()  # somebody may be reading it
+        self._file.rollover()
+        self._file.seek(0)
+        for piece in pieces:
+            self._file.write(piece)
+        self._file.seek(at)
 
     def _flush(self) -> None:
         """All has arrived: meet a disk that is full now."""
@@ -410,6 +437,8 @@ class HTTPResponse:
         """
         request = self.request
         if self.status_code != 401 or request.auth is None:
+            return None
+        if sum(earlier.status_code == 401 for earlier in self.history) >= _MOST_DEMANDS:
             return None
         if request._body is not None and not request._body.replayable:
             return None

@@ -8,11 +8,11 @@ from http.cookiejar import CookieJar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
-from pants.http._client_body import make_body
 from pants.http._client_cookies import check_cookies, new_jar
 from pants.http._client_exchange import Exchange
-from pants.http._client_request import HTTPRequest, merge_headers, with_params
+from pants.http._client_request import HTTPRequest, SessionHeaders, with_params
 from pants.http._client_settings import (
+    ACTIVE,
     Retries,
     Route,
     Timeout,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pants.http.client import HTTPClient
 
 HOOKS: Final = ("on_response", "on_headers", "on_progress", "on_ssl_error", "on_error", "on_data")
+_NO_HOOKS: Final = (None,) * len(HOOKS)
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 
@@ -62,11 +63,13 @@ class Session:
         auth: What authorizes requests: a pair of user and password, or an `AuthBase` (`pants.http.auth`).
         headers: Header fields that are sent with each request, besides those of the session that it is taken from. A
             value of None leaves one of these out.
-        cookies: A dict of cookies that go along to whatever is asked, but not to where that redirects; or a
-            `http.cookiejar.CookieJar`, to be used by this session. A session to which cookies are given has a jar of
-            its own, and no others.
+        cookies: A dict of cookies that go along to whatever is asked, but not to other origins to which that
+            redirects; those that a server sets take the place of these. Or a `http.cookiejar.CookieJar`, to be used by
+            this session. A session to which cookies are given has a jar of its own.
         verify_ssl: Whether the certificates of servers are verified. They are by default, unlike in Pants 1.
-        ssl_options: More about TLS, as of `pants.Stream.startSSL`: ``ca_certs``, say, or a client's ``certfile``.
+        ssl_options: More about TLS, as of `pants.Stream.startSSL`: ``ca_certs``, say, or a client's ``certfile``, which
+            is not shown to other origins to which a server redirects. (Of an `ssl.SSLContext`, these get the
+            authorities that it has loaded, and nothing else.)
         on_data: Called with the response and each piece of its content, decoded, as it arrives; nothing is kept then.
             `HTTPResponse.pause_body` makes it wait.
         proxy: The URL of an HTTP proxy, True for what the environment says (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY,
@@ -75,8 +78,6 @@ class Session:
 
     Attributes:
         client: The `HTTPClient`.
-        headers: The header fields, which may be changed.
-        cookies: The `http.cookiejar.CookieJar` in which cookies are kept.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -85,7 +86,9 @@ class Session:
     """
 
     client: HTTPClient
-    headers: HTTPHeaders
+    _headers: SessionHeaders
+    _jar: CookieJar
+    _route: Route
 
     def __init__(
         self,
@@ -113,19 +116,8 @@ class Session:
         if parent is None:
             parent = client._active
         self._hooks: dict[str, Any] = {} if parent is None else dict(parent._hooks)
-        self._hooks.update(
-            check_hooks(
-                {
-                    "on_response": on_response,
-                    "on_headers": on_headers,
-                    "on_progress": on_progress,
-                    "on_ssl_error": on_ssl_error,
-                    "on_error": on_error,
-                    "on_data": on_data,
-                }
-            )
-            or {}
-        )
+        given = check_hooks(on_response, on_headers, on_progress, on_ssl_error, on_error, on_data)
+        self._hooks.update(given or {})
         self._timeout: Timeout = Timeout() if parent is None else parent._timeout
         self._max_redirects: int = 10 if parent is None else parent._max_redirects
         self._keep_alive: bool = True if parent is None else parent._keep_alive
@@ -141,10 +133,9 @@ class Session:
             self.auth = auth
         if retries is not None:
             self.retries = retries
-        self.headers = HTTPHeaders()
-        merged = merge_headers(HTTPHeaders() if parent is None else parent.headers, headers)
-        if merged is not None:
-            self.headers = merged
+        self._headers = SessionHeaders(None if parent is None else parent._headers)
+        if headers is not None:
+            self._headers.override(headers)
         self._given_cookies: dict[str, str] = {}
         if isinstance(cookies, CookieJar):
             self._jar = cookies
@@ -155,17 +146,28 @@ class Session:
             self._jar, self._given_cookies = parent._jar, parent._given_cookies
         else:
             self._jar = new_jar()
-        if parent is None:
-            self._route = Route(
-                True if proxy is None else proxy, True if verify_ssl is None else verify_ssl, ssl_options
-            )
-        else:
-            self._route = parent._route_with(verify_ssl, ssl_options, proxy)
+        base = client._plain_route if parent is None else parent._route
+        self._route = client._find_route(base, verify_ssl, ssl_options, proxy)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.client!r}>"
 
     # --- Settings -----------------------------------------------------------------------------------------------
+
+    @property
+    def headers(self) -> HTTPHeaders:
+        """The header fields that are sent with each request. They may be changed, or set to others.
+
+        Raises:
+            TypeError, ValueError: When one is set that cannot be sent, or that the client sets by itself.
+        """
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: Any) -> None:
+        changed = SessionHeaders()
+        changed.override(headers)
+        self._headers = changed
 
     @property
     def cookies(self) -> CookieJar:
@@ -224,17 +226,6 @@ class Session:
         """Whether the certificates of servers are verified."""
         return self._route.verify_ssl
 
-    def _route_with(self, verify_ssl: bool | None, ssl_options: Any, proxy: str | bool | None) -> Route:
-        """The way to servers, with other settings where these are given."""
-        route = self._route
-        if verify_ssl is None and ssl_options is None and proxy is None:
-            return route
-        return Route(
-            route.proxy if proxy is None else proxy,
-            route.verify_ssl if verify_ssl is None else verify_ssl,
-            route.ssl_options if ssl_options is None else ssl_options,
-        )
-
     # --- As a block, and nested -----------------------------------------------------------------------------------
 
     def session(self, *args: Any, **kwargs: Any) -> Session:
@@ -242,16 +233,16 @@ class Session:
         return Session(self.client, *args, parent=self, **kwargs)
 
     def __enter__(self) -> Self:
-        self.client._sessions.append(self)
+        ACTIVE.set((*ACTIVE.get(), self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        sessions = self.client._sessions
-        for at in range(len(sessions) - 1, 0, -1):
+        sessions = ACTIVE.get()
+        for at in range(len(sessions) - 1, -1, -1):
             if sessions[at] is self:
-                del sessions[at]
+                ACTIVE.set(sessions[:at] + sessions[at + 1 :])
                 return
 
     # --- Requests -----------------------------------------------------------------------------------------------
@@ -311,6 +302,7 @@ class Session:
             RuntimeError: The client is closed.
         """
         client = self.client
+        client._check_open()
         target = parse_target(url if params is None else with_params(url, params))
         if method not in _METHODS:
             method = _check_method(method)
@@ -328,10 +320,8 @@ class Session:
             self._auth if auth is None else check_auth(auth),
         )
         request._target = target
-        request._given_cookies = self._given_cookies
-        request._route = self._route
-        if headers is not None or self.headers:
-            request._fields = merge_headers(self.headers, headers)
+        if headers is not None or not self._headers.plain:
+            request._set_headers(self._headers, headers)
         if max_redirects is not None:
             check_count(max_redirects, "max_redirects")
             request.max_redirects = max_redirects
@@ -339,30 +329,20 @@ class Session:
             check_flag(keep_alive, "keep_alive")
             request.keep_alive = keep_alive
         if cookies is not None:
-            request._given_cookies = {**self._given_cookies, **check_cookies(cookies)}
+            request._set_cookies(cookies)
         if verify_ssl is not None or ssl_options is not None or proxy is not None:
-            request._route = self._route_with(verify_ssl, ssl_options, proxy)
-        hooks = None
-        if on_response or on_headers or on_progress or on_ssl_error or on_error or on_data:
-            hooks = check_hooks(
-                {
-                    "on_response": on_response,
-                    "on_headers": on_headers,
-                    "on_progress": on_progress,
-                    "on_ssl_error": on_ssl_error,
-                    "on_error": on_error,
-                    "on_data": on_data,
-                }
-            )
+            request._route = client._find_route(self._route, verify_ssl, ssl_options, proxy)
+        given = (on_response, on_headers, on_progress, on_ssl_error, on_error, on_data)
+        hooks = None if given == _NO_HOOKS else check_hooks(*given)
         again = self._retries if retries is None else check_retries(retries)
         if data is not None or files is not None or json is not None:
-            if method == "TRACE":
-                raise ValueError("a TRACE request has no content (RFC 9110 §9.3.8)")
-            body = request._body = make_body(data, files, json)
-            if body is not None:
-                request.body = body.parts
+            request._set_body(data, files, json)
         exchange = Exchange(client, request, hooks, again)
-        client._begin(exchange)
+        try:
+            client._begin(exchange)
+        except BaseException:
+            exchange._end(None)
+            raise
         return exchange
 
     def get(self, url: str, params: Any = None, **kwargs: Any) -> Exchange:
@@ -398,13 +378,13 @@ class Session:
         return self.request("TRACE", url, **kwargs)
 
 
-def check_hooks(hooks: dict[str, Any]) -> dict[str, Any] | None:
-    """Return those hooks that are given, or None where there are none.
+def check_hooks(*hooks: Any) -> dict[str, Any] | None:
+    """Return those of `HOOKS` that are given, in that order, by their names; None where there are none.
 
     Raises:
         TypeError: One is not callable.
     """
-    given = {name: hook for name, hook in hooks.items() if hook is not None}
+    given = {name: hook for name, hook in zip(HOOKS, hooks, strict=True) if hook is not None}
     for name, hook in given.items():
         if not callable(hook):
             raise TypeError(f"{name} is a callable, not {hook!r}")

@@ -8,6 +8,7 @@ import math
 import random
 import ssl
 import time
+from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,11 +19,15 @@ from pants.http._target import Target
 
 if TYPE_CHECKING:
     from pants.http._client_response import HTTPResponse
+    from pants.http._client_session import Session
 
+#: The sessions whose ``with`` blocks are running in this context, the innermost last. In hooks there are none but those
+#: that the hook itself has entered.
+ACTIVE: ContextVar[tuple[Session, ...]] = ContextVar("pants.http sessions", default=())
 #: RFC 9110 §9.2.2: what may be sent twice.
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
-# The options of TLS that are for the server that was asked first.
-_OF_ONE_SERVER: Final = ("certfile", "keyfile", "password", "server_hostname")
+#: The options of TLS that are for the server that was asked first.
+OF_ONE_SERVER: Final = frozenset({"certfile", "keyfile", "password", "server_hostname"})
 _ALPN: Final = ["http/1.1"]
 
 
@@ -33,9 +38,10 @@ class Timeout:
     A plain number given as ``timeout`` is ``Timeout(connect=number, read=number)``; a pair is ``(connect, read)``.
 
     Attributes:
-        connect: Until there is a connection: name, proxy and TLS included.
+        connect: For a connection to be made: name, proxy and TLS included.
         read: Without any activity, in either direction.
         total: From the call until the response is complete, redirects and repetitions included.
+        queue: Waiting for a connection, where all that are allowed are in use.
 
     Raises:
         TypeError: One is neither a number nor None.
@@ -45,6 +51,7 @@ class Timeout:
     connect: float | None = 30.0
     read: float | None = 30.0
     total: float | None = None
+    queue: float | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -61,6 +68,8 @@ def check_timeout(value: object) -> Timeout:
     """
     if isinstance(value, Timeout):
         return value
+    if value is None:
+        return Timeout(None, None)
     if isinstance(value, tuple) and len(value) == 2:
         return Timeout(*value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -81,8 +90,9 @@ class Retries:
     """How often a request is made again that failed, and when.
 
     Made again is what may be sent twice: a request whose method is among ``methods``, and whose body does not come from
-    an iterator; and, whatever the method, one for which no connection could be made. Certificates that are refused,
-    malformed responses and the time that is over in total end a request at once.
+    an iterator; and, whatever the method, one for which no connection could be made. Failures are connections that are
+    not made or end too early, and time-outs, but not that of ``Timeout.total``. ``on_headers`` and ``on_progress`` may
+    have been called for a response that is dropped; once ``on_data`` has been, nothing is made again.
 
     Attributes:
         count: How often, at most.
@@ -127,9 +137,10 @@ class Retries:
         if attempt >= self.count:
             return None
         wanted = None if response is None else retry_after(response.headers.get("Retry-After", ""))
-        if wanted is not None:
-            return wanted if wanted <= self.longest else None
-        return float(min(self.longest, self.backoff * 2 ** min(attempt, 60))) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+        if wanted is not None and wanted > self.longest:
+            return None
+        own = float(min(self.longest, self.backoff * 2 ** min(attempt, 60))) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+        return max(own, wanted or 0.0)
 
 
 def check_retries(value: object) -> Retries:
@@ -178,7 +189,7 @@ class Route:
     """The way to a server: the proxy, and how TLS is spoken. Connections of different ways are not exchanged.
 
     Args:
-        proxy: A proxy's URL; True for what the environment says; None for none.
+        proxy: A proxy's URL; True for what the environment says; None or False for none.
         verify_ssl: Whether certificates are verified.
         ssl_options: More about TLS, as of `pants.Stream.startSSL`, or None.
 
@@ -194,7 +205,6 @@ class Route:
         self.ssl_options = ssl_options
         self._given = parse_proxy(proxy) if proxy is not True and proxy else None
         self._options = tls_options(verify_ssl, ssl_options)
-        self._foreign: Route | None = None
 
     @functools.cached_property
     def tls(self) -> _tls.TLSSettings:
@@ -205,17 +215,16 @@ class Route:
             return _tls.settings({"alpn_protocols": _ALPN, "suppress_ragged_eofs": False, **options}, server_side=False)
         return _tls.settings(options, server_side=False)._replace(suppress_ragged_eofs=False)
 
-    @property
+    @functools.cached_property
     def foreign(self) -> Route:
         """The way to a server of another origin, to which one redirects: without what is for the first server only."""
-        if self._foreign is None:
-            options = self._options
-            if isinstance(options, dict) and any(key in options for key in _OF_ONE_SERVER):
-                rest = {key: value for key, value in options.items() if key not in _OF_ONE_SERVER}
-                self._foreign = Route(self.proxy, self.verify_ssl, rest)
-            else:
-                self._foreign = self
-        return self._foreign
+        options = self._options
+        if not isinstance(options, dict):
+            return Route(self.proxy, True, _without_certificate(options))
+        if OF_ONE_SERVER.isdisjoint(options):
+            return self
+        rest = {key: value for key, value in options.items() if key not in OF_ONE_SERVER}
+        return Route(self.proxy, self.verify_ssl, rest)
 
     def find_proxy(self, target: Target) -> Proxy | None:
         """Return the proxy to a target, or None.
@@ -229,31 +238,54 @@ class Route:
         return None if url is None else parse_proxy(url)
 
     def unverified(self) -> _tls.TLSSettings:
-        """How TLS is spoken with a server whose certificate is only to be looked at."""
-        context = ssl.create_default_context()
-        return self._lenient(context)
+        """How TLS is spoken with a server whose certificate is only to be looked at; it does not get the client's."""
+        return self.tls._replace(context=self._new_context(with_certificate=False))
 
-    def pinned(self, certificate: bytes) -> _tls.TLSSettings:
+    def pinned(self, certificate: bytes, *, with_certificate: bool) -> _tls.TLSSettings:
         """How TLS is spoken with a server that has this very certificate, and no other, whatever is wrong with it.
 
         Args:
             certificate: In DER.
+            with_certificate: Whether the server gets the client's certificate, where there is one.
+
+        Raises:
+            ssl.SSLError, ValueError: The certificate cannot be read.
+            OSError: The client's cannot.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = self._new_context(with_certificate=with_certificate)
         context.load_verify_locations(cadata=certificate)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
-        settings = self._lenient(context)
         context.verify_mode = ssl.CERT_REQUIRED
-        return settings
+        return self.tls._replace(context=context)
 
-    def _lenient(self, context: ssl.SSLContext) -> _tls.TLSSettings:
-        options = self._options
+    def _new_context(self, *, with_certificate: bool) -> ssl.SSLContext:
+        """Return a context that verifies nothing, and trusts nobody."""
+        options, given = self._options, self.tls.context
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+        context.minimum_version, context.maximum_version = given.minimum_version, given.maximum_version
+        context.options = given.options
         context.set_alpn_protocols(_ALPN)
-        if isinstance(options, dict) and options.get("certfile"):
-            context.load_cert_chain(options["certfile"], options.get("keyfile"), options.get("password"))
-        return self.tls._replace(context=context)
+        if isinstance(options, dict):
+            if options.get("ciphers"):
+                context.set_ciphers(options["ciphers"])
+            if with_certificate and options.get("certfile"):
+                context.load_cert_chain(options["certfile"], options.get("keyfile"), options.get("password"))
+        return context
+
+
+def _without_certificate(given: ssl.SSLContext) -> ssl.SSLContext:
+    """Return a context that trusts whom another one trusts, and has no certificate of its own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # the ssl module refuses it together with CERT_NONE
+    context.verify_mode = given.verify_mode
+    context.check_hostname = given.check_hostname
+    context.verify_flags, context.options = given.verify_flags, given.options
+    context.minimum_version, context.maximum_version = given.minimum_version, given.maximum_version
+    if authorities := given.get_ca_certs(binary_form=True):
+        context.load_verify_locations(cadata=b"".join(authorities))
+    return context
 
 
 # X509_V_FLAG_NO_CHECK_TIME, which the ssl module has no name for.

@@ -33,6 +33,10 @@ _ZSTD_BLOCK: Final = 128 * 1024
 
 # Hardly anybody stacks two. Each takes memory for its window: 32 KiB for gzip and deflate, 8 MiB for zstd, 16 for br.
 _MOST_CODINGS: Final = 5
+# Steps by which nothing comes out: so many, more for each byte that was fed, and one more for so many that came out.
+_BARREN: Final = 10_000
+_BARREN_PER_FED: Final = 4
+_DECODED_PER_BARREN: Final = 256
 
 
 class DecodingError(Exception):
@@ -236,6 +240,7 @@ class _Input:
 
     def __init__(self) -> None:
         self.pieces: deque[bytes] = deque()
+        self.fed = 0  # in all
         self._at = 0  # in the first piece
 
     def read(self, size: int, _allowed: float) -> bytes:
@@ -258,8 +263,10 @@ class _Stage:
     def __init__(self, coding: str, source: _Input | _Stage) -> None:
         self.coding = coding
         self.codec = _CODECS[coding]()
+        self.root: _Input = source.root if isinstance(source, _Stage) else source
         self._source = source
         self._decoded = 0
+        self._barren = 0  # steps by which nothing came out
         self._held = memoryview(b"")  # what has been decoded and not been given out
 
     def read(self, size: int, allowed: float) -> bytes:
@@ -273,6 +280,8 @@ class _Stage:
                 self._held = memoryview(self.codec.decode(data))
             except self.codec.error as error:
                 raise DecodingError(f"the {self.coding} content is malformed: {error}") from None
+            if not self._held:
+                self._count_barren()
         # All that is allowed is given out before there is an error, in whatever pieces it is read.
         room = allowed - self._decoded
         if room < 1:
@@ -281,6 +290,12 @@ class _Stage:
         self._held = self._held[len(piece) :]
         self._decoded += len(piece)
         return piece
+
+    def _count_barren(self) -> None:
+        """A step has taken time, and nothing has come of it: empty frames, say, made short by another coding."""
+        self._barren += 1
+        if self._barren > _BARREN + _BARREN_PER_FED * self.root.fed + self._decoded // _DECODED_PER_BARREN:
+            raise DecodingError(f"there is next to nothing in the {self.coding} content")
 
 
 class Decoder:
@@ -309,6 +324,7 @@ class Decoder:
         """Take more of the content. It is neither decoded nor copied yet."""
         if data:
             self.raw += len(data)
+            self._input.fed = self.raw
             self._input.pieces.append(data)
 
     def read(self, size: int) -> bytes:

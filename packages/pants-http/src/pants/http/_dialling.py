@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pants.http._answer import encoded
+from pants.http._limits import ClientLimits
 from pants.http._proxy import Proxy
-from pants.http._reply import BadReply, ReplyParser
+from pants.http._reply import BadReply, ReplyParser, ReplyReader
 from pants.http._successor import Carrier
 from pants.http._target import Target
 from pants.http.utils import HTTPHeaders
 
-# The longest head of a proxy's answer, in bytes; its most fields; and how many interim answers may come before it.
-_LONGEST_HEAD: Final = 65536
-_MOST_FIELDS: Final = 256
-MOST_INTERIM: Final = 20
+#: What proxies, and servers of WebSockets, may answer.
+ANSWER_LIMITS: Final = ClientLimits(headers=65536)
 
 
 class _Tunnel:
@@ -24,9 +23,7 @@ class _Tunnel:
         self.target = target
         self.proxy = proxy
         self.tls = tls
-        self.received = bytearray()
-        self.searched = self.interim = 0
-        self.parser = ReplyParser(_LONGEST_HEAD, _MOST_FIELDS)
+        self.reader = ReplyReader(ReplyParser(ANSWER_LIMITS), ANSWER_LIMITS.interim)
 
     def request(self) -> bytes:
         authority = self.target.host_and_port
@@ -110,28 +107,19 @@ class Dialling(Carrier):
 
     def _read_proxy(self, tunnel: _Tunnel, data: bytes) -> None:
         """The proxy has sent something."""
-        tunnel.received += data
         try:
-            while end := tunnel.parser.find_end(tunnel.received, tunnel.searched):
-                reply = tunnel.parser.parse(bytes(tunnel.received[:end]))
-                del tunnel.received[:end]
-                tunnel.searched = 0
-                if reply.status >= 200 or reply.status == 101:
-                    self._proxy_answered(tunnel, reply.status, reply.headers())
-                    return
-                tunnel.interim += 1
-                if tunnel.interim > MOST_INTERIM:
-                    raise BadReply("there are too many interim answers")
+            reply = tunnel.reader.feed(data)
         except BadReply as error:
             self._tunnel_refused(f"the proxy's answer is malformed: {error}", 0, HTTPHeaders())
             return
-        tunnel.searched = len(tunnel.received)
+        if reply is not None:
+            self._proxy_answered(tunnel, reply.status, reply.headers())
 
     def _proxy_answered(self, tunnel: _Tunnel, status: int, headers: HTTPHeaders) -> None:
         target = tunnel.target
         if not 200 <= status < 300:
             self._tunnel_refused(f"the proxy answered with {status} to CONNECT {target.authority}", status, headers)
-        elif tunnel.received:
+        elif tunnel.reader.rest:
             self._tunnel_refused("the proxy has sent something nobody has asked for", status, headers)
         elif target.secure:
             self._tls_host = target.host  # whose certificate it is to be, rather than the proxy's

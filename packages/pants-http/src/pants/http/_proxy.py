@@ -21,6 +21,9 @@ class Proxy(NamedTuple):
     port: int
     credentials: str | None
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.host}:{self.port}>"
+
 
 def parse_proxy(url: str) -> Proxy:
     """Take the URL of a proxy apart.

@@ -13,11 +13,14 @@ from typing import Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from pants.http._head import HEAD_END, keeps_alive, values_of
+from pants.http._limits import FieldLimits
 from pants.http.utils import HTTPHeaders
 
 # What llhttp says of the end of a message that changes the protocol.
 _ENDED: Final = re.compile("Pause on CONNECT/Upgrade")
 _BARE_END: Final = b"\n\n"
+_START: Final = b"HTTP/1."
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 # Heads that are kept, and the longest of them, in bytes.
 _MOST_KEPT: Final = 64
@@ -27,7 +30,17 @@ REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class BadReply(Exception):
-    """A response is malformed, or too large; the message says how."""
+    """A response is malformed, or too large; the message says how.
+
+    Attributes:
+        reply: The last of the interim responses, where there are too many; else None.
+    """
+
+    reply: Reply | None = None
+
+
+class ReplyTooLarge(BadReply):
+    """A response crosses a limit."""
 
 
 class Reply:
@@ -79,6 +92,8 @@ class Reply:
         if self.status < 100:
             raise BadReply(f"there is no status code {self.status}")
         self.reason = reasons[0].decode("latin-1") if reasons else ""
+        if _CONTROL.search(self.reason):  # RFC 9112 §4; llhttp lets them through
+            raise BadReply("there are control characters in its status line")
         self.protocol = head[:8].decode()
         self.fields = fields
         self.keep_alive = keeps_alive(fields, head[:8])
@@ -106,7 +121,7 @@ class Reply:
         """What is wrong unless the content is chunked, and nothing else: no other transfer coding is asked for."""
         members = [coding.strip(b" \t").lower() for coding in b",".join(codings).split(b",")]
         if members != [b"chunked"]:
-            return f"its transfer coding was not asked for: {b', '.join(members).decode('latin-1')[:80]}"
+            return f"its transfer coding was not asked for: {ascii(b', '.join(members).decode('latin-1'))[:80]}"
         return "it is chunked, and of HTTP/1.0" if self.protocol == "HTTP/1.0" else ""  # RFC 9112 §6.1
 
     def headers(self) -> HTTPHeaders:
@@ -121,54 +136,108 @@ class ReplyParser:
     """Parses the heads of responses, and keeps those that may come again.
 
     Args:
-        longest: The longest head to take, in bytes.
-        most_fields: The most fields that one may have.
+        limits: What a head may be.
     """
 
-    __slots__ = ("_kept", "_longest", "_most_fields")
+    __slots__ = ("_kept", "limits")
 
-    def __init__(self, longest: int, most_fields: int) -> None:
-        self._longest = longest
-        self._most_fields = most_fields
+    def __init__(self, limits: FieldLimits) -> None:
+        self.limits = limits
         self._kept: dict[bytes, Reply] = {}
 
-    def find_end(self, data: bytes | bytearray, searched: int = 0) -> int:
-        """Find the end of a head.
-
-        Args:
-            data: What has been received; the head begins it.
-            searched: The number of bytes that were looked at before.
-
-        Returns:
-            The number of bytes that the head has; 0 if it is not complete.
-
-        Raises:
-            BadReply: It is too long, or its lines do not end with CRLF.
-        """
-        end = data.find(HEAD_END, max(0, searched - len(HEAD_END) + 1)) + len(HEAD_END)
-        if end >= len(HEAD_END):
-            if end > self._longest:
-                raise BadReply("its head is too long")
-            return end
-        if data.find(_BARE_END, max(0, searched - 1)) >= 0:  # RFC 9112 §2.2
-            raise BadReply("its lines do not end with CRLF")
-        if len(data) > self._longest:
-            raise BadReply("its head is too long")
-        return 0
-
     def parse(self, head: bytes) -> Reply:
-        """Parse a head, as `find_end` has found it.
+        """Parse a head.
 
         Raises:
-            BadReply: It is malformed, or has too many fields.
+            BadReply: It is malformed, or too large.
         """
         reply = self._kept.get(head)
         if reply is None:
             reply = Reply(head)
-            if len(reply.fields) > self._most_fields:
-                raise BadReply("it has too many header fields")
+            limits = self.limits
+            if len(reply.fields) > limits.header_count:
+                raise ReplyTooLarge("it has too many header fields")
+            if len(head) > limits.header and max(map(len, head.split(b"\r\n"))) > limits.header:
+                raise ReplyTooLarge("one of its header fields is too long")
             if len(head) <= _LONGEST_KEPT:
                 if len(self._kept) >= _MOST_KEPT:
                     self._kept.clear()
                 self._kept[head] = reply
         return reply
+
+
+class ReplyReader:
+    """Reads the head of a response as it arrives, and the interim responses before it.
+
+    Args:
+        parser: What parses it.
+        most_interim: The most interim responses (RFC 9110 §15.2) to take.
+    """
+
+    __slots__ = ("_buffer", "_most_interim", "_parser", "_searched", "interim", "rest")
+
+    def __init__(self, parser: ReplyParser, most_interim: int) -> None:
+        self._parser = parser
+        self._most_interim = most_interim
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._buffer: bytearray | None = None
+        self._searched = 0
+        #: The interim responses so far.
+        self.interim = 0
+        #: What has arrived behind the head, once that is complete.
+        self.rest = b""
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything has arrived."""
+        return self._buffer is not None or self.interim > 0
+
+    def feed(self, received: bytes) -> Reply | None:
+        """Take what has arrived.
+
+        Returns:
+            The final response, or one of status 101; None where neither is complete.
+
+        Raises:
+            BadReply: It is malformed, or too large, or there are too many interim responses.
+        """
+        data: bytes | bytearray = received
+        if self._buffer is not None:
+            self._buffer += received
+            data = self._buffer
+        while end := self._find_end(data):
+            reply = self._parser.parse(bytes(data[:end]))
+            self._searched = 0
+            if reply.status >= 200 or reply.status == 101:
+                self._buffer = None
+                self.rest = bytes(data[end:])
+                return reply
+            data = data[end:]
+            self.interim += 1
+            if self.interim > self._most_interim:
+                error = ReplyTooLarge("there are too many interim answers")
+                error.reply = reply
+                raise error
+        if not _START.startswith(data[: len(_START)]):  # not worth waiting for
+            raise BadReply("it does not begin with HTTP/1")
+        self._searched = len(data)
+        if data is not self._buffer:
+            self._buffer = bytearray(data) if data else None
+        return None
+
+    def _find_end(self, data: bytes | bytearray) -> int:
+        """Find the end of the head with which ``data`` begins: the number of its bytes, 0 if it is not complete."""
+        searched, longest = self._searched, self._parser.limits.headers
+        end = data.find(HEAD_END, max(0, searched - len(HEAD_END) + 1)) + len(HEAD_END)
+        if end >= len(HEAD_END):
+            if end > longest:
+                raise ReplyTooLarge("its head is too long")
+            return end
+        if data.find(_BARE_END, max(0, searched - 1)) >= 0:  # RFC 9112 §2.2
+            raise BadReply("its lines do not end with CRLF")
+        if len(data) > longest:
+            raise ReplyTooLarge("its head is too long")
+        return 0

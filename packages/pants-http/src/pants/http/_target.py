@@ -159,21 +159,23 @@ def split_url(url: str) -> tuple[SplitResult, str, int | None]:
     except ValueError:  # whose message may show the password
         pass
     else:
-        if _AUTHORITY.fullmatch(parts.netloc.rpartition("@")[2]):
+        if _AUTHORITY.fullmatch(parts.netloc.rpartition("@")[2]) and (":" in (host or "") or "[" not in parts.netloc):
             return parts, host or "", port
     raise ValueError(f"{without_credentials(url)!r} is no URL: its host or its port is malformed")
 
 
 def without_credentials(url: str) -> str:
     """Return a URL as it may be shown, in a log for example."""
-    scheme, slashes, rest = url.partition("//")
-    rest, at, place = rest.rpartition("@")
-    return f"{scheme}{slashes}{'***@' if at else ''}{place}"[:_MOST_SHOWN]
+    rest, at, place = url.rpartition("@")
+    if not at:
+        return url[:_MOST_SHOWN]
+    scheme, slashes, _ = rest.partition("//")
+    return f"{scheme}{slashes}***@{place}"[:_MOST_SHOWN] if slashes else f"***@{place}"[:_MOST_SHOWN]
 
 
 def url_credentials(parts: SplitResult) -> str | None:
     """Return the value of Authorization for the credentials in a URL, or None where there are none."""
-    if parts.username is None and parts.password is None:
+    if not parts.username and not parts.password:
         return None
     return basic_credentials(unquote(parts.username or ""), unquote(parts.password or ""))
 

@@ -12,9 +12,10 @@ from urllib.parse import urljoin
 from pants.engine import Engine
 from pants.errors import ConnectTimeout
 from pants.http._client_cookies import cookie_value
+from pants.http._client_settings import OF_ONE_SERVER
 from pants.http._cookies import parse_cookies
-from pants.http._dialling import MOST_INTERIM, Dialling
-from pants.http._reply import REDIRECTS, BadReply, ReplyParser
+from pants.http._dialling import ANSWER_LIMITS, Dialling
+from pants.http._reply import REDIRECTS, BadReply, ReplyParser, ReplyReader
 from pants.http._ws_handshake import HandshakeError, Opening, own_fields, parse_url
 from pants.http._ws_request import ClientRequest
 from pants.http.utils import HTTPHeaders
@@ -22,13 +23,8 @@ from pants.http.utils import HTTPHeaders
 if TYPE_CHECKING:
     from pants.http.websocket import WebSocket
 
-# The longest head of an answer, in bytes, and its most fields.
-_LONGEST_HEAD: Final = 65536
-_MOST_FIELDS: Final = 256
 # What goes along where a redirect leads to another origin. Anything else may be a secret.
 _HARMLESS: Final = frozenset({"accept-language", "origin", "user-agent"})
-# The options of TLS that are for the server that was asked first.
-_OF_ONE_SERVER: Final = frozenset({"certfile", "keyfile", "password", "server_hostname"})
 # RFC 6265 §5.2.2: a cookie that is taken back.
 _REMOVED: Final = re.compile(r"max-age\s*=\s*(?:0+|-\d+)", re.IGNORECASE)
 
@@ -113,12 +109,10 @@ class Connecting:
         self._engine = request.engine
         self._target = self._first = request.target
         self._fields = request.fields
-        self._redirects = self._interim = 0
+        self._redirects = 0
         self._connection: ClientConnection | None = None
         self._opening: Opening | None = None
-        self._received = bytearray()
-        self._searched = 0
-        self._parser = ReplyParser(_LONGEST_HEAD, _MOST_FIELDS)
+        self._reader = ReplyReader(ReplyParser(ANSWER_LIMITS), ANSWER_LIMITS.interim)
         self._cancel: Callable[[], None] = _nothing
         timeout = websocket.connect_timeout
         if timeout is not None:
@@ -150,8 +144,7 @@ class Connecting:
 
     def _begin(self) -> None:
         """Connect to the target, or to the proxy before it."""
-        self._received.clear()
-        self._interim = self._searched = 0
+        self._reader.reset()
         target = self._target
         try:
             agreed = self._make_opening()
@@ -188,7 +181,7 @@ class Connecting:
         if not isinstance(options, dict):
             return options
         if self._target.origin != self._first.origin:  # who this is, and who the server was to be
-            options = {key: value for key, value in options.items() if key not in _OF_ONE_SERVER}
+            options = {key: value for key, value in options.items() if key not in OF_ONE_SERVER}
         return {"server_hostname": self._target.host, **options}
 
     # --- What the connection tells ----------------------------------------------------------------------------------
@@ -201,24 +194,14 @@ class Connecting:
 
     def received(self, data: bytes) -> None:
         """A part of an answer has arrived."""
-        received = self._received
-        received += data
         try:
-            while end := self._parser.find_end(received, self._searched):
-                reply = self._parser.parse(bytes(received[:end]))
-                del received[:end]
-                self._searched = 0
-                if reply.status >= 200 or reply.status == 101:
-                    self._conclude(reply.status, reply.headers())
-                    return
-                self._interim += 1  # RFC 9110 §15.2
-                if self._interim > MOST_INTERIM:
-                    self.fail(HandshakeError("there are too many interim answers", reply.status, reply.headers()))
-                    return
+            reply = self._reader.feed(data)
         except BadReply as error:
-            self.fail(HandshakeError(f"the server's answer is malformed: {error}"))
+            status, headers = (0, None) if error.reply is None else (error.reply.status, error.reply.headers())
+            self.fail(HandshakeError(f"the server's answer is malformed: {error}", status, headers))
             return
-        self._searched = len(received)
+        if reply is not None:
+            self._conclude(reply.status, reply.headers())
 
     def _conclude(self, status: int, headers: HTTPHeaders) -> None:
         """The server has answered."""
@@ -236,7 +219,7 @@ class Connecting:
         self._cancel()
         self._connection = None
         connection._connecting = None
-        rest = bytes(self._received)
+        rest = self._reader.rest
         connection._carry(websocket)
         websocket._take_client_connection(connection, rest, subprotocol, codec, headers)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from pants.engine import Engine
-from pants.http._client_cookies import store_cookies
+from pants.http._client_connection import ClientConnection
 from pants.http._client_errors import (
     CertificateError,
     ConnectionFailed,
@@ -24,10 +26,9 @@ from pants.http._client_pool import Pool
 from pants.http._client_request import HTTPRequest
 from pants.http._client_response import HTTPResponse, Timings
 from pants.http._client_session import Session
-from pants.http._client_settings import Retries, Route, Timeout, check_count
+from pants.http._client_settings import ACTIVE, Retries, Route, Timeout, check_count
 from pants.http._limits import ClientLimits
 from pants.http._reply import ReplyParser
-from pants.http.utils import HTTPHeaders
 
 __all__ = [
     "CertificateError",
@@ -52,6 +53,11 @@ __all__ = [
 
 log = logging.getLogger("pants.http")
 
+# Ways to servers that are remembered; more than a few come of options that are made up anew for each request.
+_MOST_ROUTES: Final = 64
+# Seconds that may be spent in one turn of the engine on decoding content and handing it out.
+_CONTENT_PER_TURN: Final = 0.01
+
 
 class HTTPClient:
     """An HTTP/1.1 client (manual: "HTTPClient").
@@ -66,6 +72,7 @@ class HTTPClient:
             client's own.
         engine: The `pants.Engine`; the global one by default.
         max_connections: The most connections to one origin; requests beyond that wait.
+        max_idle: The most connections that are kept while nobody uses them, to all origins together.
         limits: What servers may send, at most.
 
     Raises:
@@ -95,6 +102,7 @@ class HTTPClient:
         *args: Any,
         engine: Engine | None = None,
         max_connections: int = 32,
+        max_idle: int = 256,
         limits: ClientLimits | None = None,
         **kwargs: Any,
     ) -> None:
@@ -109,20 +117,28 @@ class HTTPClient:
         check_count(max_connections, "max_connections")
         if not max_connections:
             raise ValueError("max_connections is 1 or more, not 0")
+        check_count(max_idle, "max_idle")
         self.engine = engine
         self.max_connections = max_connections
+        self.max_idle = max_idle
         self.limits = limits
-        self._reply_parser = ReplyParser(limits.headers, limits.header_count)
+        self._reply_parser = ReplyParser(limits)
         self._pools: dict[tuple[Route, str], Pool] = {}
+        self._idle: dict[ClientConnection, None] = {}  # the longest idle one first
         self._exchanges: set[Exchange] = set()
         self._closed = False
-        self._sessions: list[Session] = []
+        self._home = threading.get_ident()
+        self._turn = self._turn_end = 0.0
+        self._routes: dict[tuple[Any, ...], Route] = {}
+        self._plain_route = Route(True, True, None)
+        self._session: Session | None = None
         session = Session(self, on_response, on_headers, on_progress, on_ssl_error, on_error, *args, **kwargs)
         for name, hook in session._hooks.items():
             if name != "on_data":
                 setattr(self, name, hook)
         session._hooks = {name: hook for name, hook in session._hooks.items() if name == "on_data"}
-        self._sessions.append(session)
+        self._session = session
+        engine.unused.add(self)  # to be told when it closes
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} with {len(self._exchanges)} requests under way>"
@@ -131,7 +147,17 @@ class HTTPClient:
 
     @property
     def _active(self) -> Session | None:
-        return self._sessions[-1] if self._sessions else None
+        """The session whose ``with`` block is running, or else the client's own; None before there is that."""
+        for session in reversed(ACTIVE.get()):
+            if session.client is self:
+                return session
+        return self._session
+
+    @property
+    def _current(self) -> Session:
+        session = self._active
+        assert session is not None
+        return session
 
     def session(self, *args: Any, **kwargs: Any) -> Session:
         """Return a new `Session`, which takes from the active one what is not given (manual: "HTTPClient.session")."""
@@ -139,39 +165,39 @@ class HTTPClient:
 
     def request(self, *args: Any, **kwargs: Any) -> Exchange:
         """Begin a request in the active session; see `Session.request`."""
-        return self._sessions[-1].request(*args, **kwargs)
+        return self._current.request(*args, **kwargs)
 
     def get(self, url: str, params: Any = None, **kwargs: Any) -> Exchange:
         """Begin a GET request; see `Session.request`."""
-        return self._sessions[-1].request("GET", url, params, **kwargs)
+        return self._current.request("GET", url, params, **kwargs)
 
     def head(self, url: str, params: Any = None, **kwargs: Any) -> Exchange:
         """Begin a HEAD request; see `Session.request`."""
-        return self._sessions[-1].head(url, params, **kwargs)
+        return self._current.head(url, params, **kwargs)
 
     def post(self, url: str, data: Any = None, files: Any = None, **kwargs: Any) -> Exchange:
         """Begin a POST request; see `Session.request`."""
-        return self._sessions[-1].post(url, data, files, **kwargs)
+        return self._current.post(url, data, files, **kwargs)
 
     def put(self, url: str, data: Any = None, **kwargs: Any) -> Exchange:
         """Begin a PUT request; see `Session.request`."""
-        return self._sessions[-1].put(url, data, **kwargs)
+        return self._current.put(url, data, **kwargs)
 
     def patch(self, url: str, data: Any = None, **kwargs: Any) -> Exchange:
         """Begin a PATCH request; see `Session.request`."""
-        return self._sessions[-1].patch(url, data, **kwargs)
+        return self._current.patch(url, data, **kwargs)
 
     def delete(self, url: str, **kwargs: Any) -> Exchange:
         """Begin a DELETE request; see `Session.request`."""
-        return self._sessions[-1].delete(url, **kwargs)
+        return self._current.delete(url, **kwargs)
 
     def options(self, url: str, **kwargs: Any) -> Exchange:
         """Begin an OPTIONS request; see `Session.request`."""
-        return self._sessions[-1].options(url, **kwargs)
+        return self._current.options(url, **kwargs)
 
     def trace(self, url: str, **kwargs: Any) -> Exchange:
         """Begin a TRACE request; see `Session.request`."""
-        return self._sessions[-1].trace(url, **kwargs)
+        return self._current.trace(url, **kwargs)
 
     # --- Hooks --------------------------------------------------------------------------------------------------
 
@@ -233,33 +259,67 @@ class HTTPClient:
     # --- The end ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Cancel what is under way, and close the connections. The client makes no more requests then."""
+        """Cancel what is under way, and close the connections. The client makes no more requests then.
+
+        It may be called from any thread, as `close_idle` may.
+        """
         self._closed = True
+        self._call_home(self._close)
+
+    def _close(self) -> None:
+        for pool in list(self._pools.values()):
+            pool.forget_waiting()
         for exchange in list(self._exchanges):
             exchange._cancel()
-        for pool in list(self._pools.values()):
-            pool.close()
+        self._close_idle()
 
     def close_idle(self) -> None:
         """Close the connections that nobody uses at the moment."""
-        for pool in list(self._pools.values()):
-            pool.close()
+        self._call_home(self._close_idle)
 
-    # --- For exchanges and pools ----------------------------------------------------------------------------------
+    def _close_idle(self) -> None:
+        for connection in list(self._idle):
+            connection.abandon()
+
+    def _abort(self) -> None:
+        """The engine is closing."""
+        if not self._closed:
+            self._closed = True
+            for pool in list(self._pools.values()):
+                pool.forget_waiting()
+            for exchange in list(self._exchanges):
+                exchange._fail(RequestClosed("the engine was closed"))
+            self._close_idle()
+
+    # --- For sessions, exchanges and pools --------------------------------------------------------------------------
 
     def _is_elsewhere(self) -> bool:
         """Whether the engine runs in another thread than this one."""
-        thread = self.engine.thread
-        return thread is not None and thread != threading.get_ident()
+        return self.engine.thread not in (None, threading.get_ident())
+
+    def _call_home(self, function: Callable[[], object]) -> None:
+        """Call a function, in the engine's thread: now, if this is it; it may be, if the client was made in it."""
+        running = self.engine.thread
+        if (self._home if running is None else running) == threading.get_ident():
+            function()
+        elif not self.engine.closed:
+            self.engine.call_from_thread(function)
+
+    def _end_of_turn(self) -> float:
+        """When what is done in this turn with content, of all responses, should end; on the engine's clock."""
+        engine = self.engine
+        if engine.time != self._turn:
+            self._turn = engine.time
+            self._turn_end = engine.clock() + _CONTENT_PER_TURN
+        return self._turn_end
+
+    def _check_open(self) -> None:
+        if self._closed or self.engine.closed:
+            raise RuntimeError(f"{self!r} is closed, or its engine; make a new one")
 
     def _begin(self, exchange: Exchange) -> None:
-        if self._closed:
-            raise RuntimeError(f"{self!r} is closed; make a new one")
         self._exchanges.add(exchange)
-        if self._is_elsewhere():
-            self.engine.call_from_thread(exchange._start)
-        else:
-            exchange._start()
+        self._call_home(exchange._start)
 
     def _finished(self, exchange: Exchange) -> None:
         self._exchanges.discard(exchange)
@@ -267,6 +327,24 @@ class HTTPClient:
     def _is_own(self, hook: Any) -> bool:
         """Whether a hook is the one that is here, rather than one of the program's."""
         return getattr(hook, "__func__", None) in (HTTPClient.on_ssl_error, HTTPClient.on_error)
+
+    def _find_route(self, base: Route, verify_ssl: bool | None, ssl_options: Any, proxy: str | bool | None) -> Route:
+        """Return the way to servers that is like another one, but for what is given."""
+        if verify_ssl is None and ssl_options is None and proxy is None:
+            return base
+        wanted = (
+            base.proxy if proxy is None else proxy,
+            base.verify_ssl if verify_ssl is None else verify_ssl,
+            base.ssl_options if ssl_options is None else ssl_options,
+        )
+        key = (type(wanted[0]), wanted[0], wanted[1], _frozen(wanted[2]))
+        route = self._routes.get(key)
+        if route is None:
+            route = Route(*wanted)
+            if len(self._routes) >= _MOST_ROUTES:
+                self._routes.clear()
+            self._routes[key] = route
+        return route
 
     def _find_pool(self, request: HTTPRequest) -> Pool:
         target = request._target
@@ -279,5 +357,15 @@ class HTTPClient:
     def _forget_pool(self, pool: Pool) -> None:
         self._pools.pop((pool.route, pool.target.origin), None)
 
-    def _store_cookies(self, request: HTTPRequest, headers: HTTPHeaders) -> None:
-        store_cookies(request.session._jar, request._target, headers.get_list("Set-Cookie"))
+    def _rests(self, connection: ClientConnection) -> None:
+        """A connection is idle. The one that has been so for longest gives way where there are too many."""
+        self._idle[connection] = None
+        if len(self._idle) > self.max_idle:
+            next(iter(self._idle)).abandon()
+
+
+def _frozen(ssl_options: Any) -> Any:
+    """Return what tells TLS options from others."""
+    if isinstance(ssl_options, Mapping):
+        return tuple(sorted((str(name), repr(value)) for name, value in ssl_options.items()))
+    return ssl_options if isinstance(ssl_options, ssl.SSLContext) else repr(ssl_options)

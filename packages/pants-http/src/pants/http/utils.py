@@ -37,6 +37,12 @@ class HTTPHeaders(MutableMapping[str, str]):
         """Add a value to those that ``name`` has."""
         self._values.setdefault(name.lower(), []).append(value)
 
+    def set_list(self, name: str, values: Iterable[str]) -> None:
+        """Give ``name`` these values, in the place of those that it has."""
+        self.pop(name, None)
+        for value in values:
+            self.add(name, value)
+
     def get_list(self, name: str) -> list[str]:
         """Return the values of ``name``, as they came; an empty list where there is none."""
         return list(self._values.get(name.lower(), ()))

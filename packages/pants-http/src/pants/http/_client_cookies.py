@@ -161,7 +161,7 @@ class Jar(CookieJar):
 def _domains(host: str) -> Iterator[str]:
     """The domains whose cookies may be for a host, as a jar names them (RFC 6265 §5.1.3)."""
     if _is_address(host):
-        yield f"[{host}]" if ":" in host else host
+        yield f"[{host}].local" if ":" in host else host  # of IPv6, which http.cookiejar takes for names without a dot
         return
     yield host
     if "." not in host:

@@ -56,14 +56,16 @@ class Pool:
         self._connections: set[ClientConnection | CertificateProbe] = set()
         self._waiting: dict[Exchange, None] = {}
         self._is_serving = False  # whether _serve_waiting() is going to be called
-        # Pools for a certificate that cannot be verified, by the hook that has accepted it.
-        self._accepted: dict[Callable[..., Any], Pool] = {}
+        # Pools for certificates that cannot be verified, beside the hooks that have accepted them (which need not be
+        # hashable).
+        self._accepted: list[tuple[Callable[..., Any], Pool]] = []
 
     def submit(self, exchange: Exchange) -> None:
         """Find a connection for an exchange, or make one, or have it wait."""
-        if self._accepted and (accepted := self._accepted.get(exchange._hook("on_ssl_error"))) is not None:
-            accepted.submit(exchange)
-            return
+        for hook, accepted in self._accepted:
+            if hook == exchange._hook("on_ssl_error"):
+                accepted.submit(exchange)
+                return
         while self._idle:
             connection = self._idle.pop()
             del self.client._idle[connection]
@@ -86,7 +88,7 @@ class Pool:
     def forget_waiting(self) -> None:
         """Nothing that waits is to be served any more."""
         self._waiting.clear()
-        for accepted in self._accepted.values():
+        for _, accepted in self._accepted:
             accepted.forget_waiting()
 
     def _dial(self, exchange: Exchange) -> None:
@@ -136,9 +138,8 @@ class Pool:
         """The certificate could not be verified: ask the program, if it wants to be asked."""
         exchange._connection = None
         if self._parent is not None:  # it is not the one that was accepted any more
-            for hook, accepted in list(self._parent._accepted.items()):
-                if accepted is self:
-                    del self._parent._accepted[hook]
+            accepted = self._parent._accepted
+            accepted[:] = [pair for pair in accepted if pair[1] is not self]
             self._parent.submit(exchange)
         elif exchange._wants_certificates and not exchange._probed:
             exchange._probed = True  # once: a server may have a certificate after the other
@@ -157,8 +158,7 @@ class Pool:
         except Exception as error:  # noqa: BLE001 - the client's own cannot be read
             exchange._fail(error)
             return
-        if len(self._accepted) >= _MOST_ACCEPTED:
-            del self._accepted[next(iter(self._accepted))]
         hook = exchange._hook("on_ssl_error")
-        self._accepted[hook] = Pool(self.client, self.target, self.route, self, pinned)
-        self._accepted[hook].submit(exchange)
+        accepted = Pool(self.client, self.target, self.route, self, pinned)
+        self._accepted = [*(pair for pair in self._accepted if pair[0] != hook), (hook, accepted)][-_MOST_ACCEPTED:]
+        accepted.submit(exchange)

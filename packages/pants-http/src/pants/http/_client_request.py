@@ -322,7 +322,7 @@ class HTTPRequest:
         again._session_cookies = self._session_cookies
         again._jar = self._jar
         again._route = self._route
-        if method != self.method and method == "GET":
+        if method != self.method:
             again._body = None
             again.body = []
             if again._fields is not None:

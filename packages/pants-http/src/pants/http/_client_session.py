@@ -304,7 +304,7 @@ class Session:
         client = self.client
         client._check_open()
         target = parse_target(url if params is None else with_params(url, params))
-        if method not in _METHODS:
+        if not isinstance(method, str) or method not in _METHODS:
             method = _check_method(method)
         request = HTTPRequest(
             self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pants._tls import without_root
 from pants.http._answer import encoded
 from pants.http._limits import ClientLimits
 from pants.http._proxy import Proxy
@@ -122,7 +123,7 @@ class Dialling(Carrier):
         elif tunnel.reader.rest:
             self._tunnel_refused("the proxy has sent something nobody has asked for", status, headers)
         elif target.secure:
-            self._tls_host = target.host  # whose certificate it is to be, rather than the proxy's
+            self._tls_host = without_root(target.host)  # whose certificate it is to be, rather than the proxy's
             try:
                 self.startSSL(tunnel.tls)
             except Exception as exception:  # noqa: BLE001 - whatever is wrong with the options

@@ -67,9 +67,12 @@ class Target:
         self.credentials = credentials
         self.fragment = fragment
         self.secure = scheme in _SECURE
-        shown = f"[{host}]" if ":" in host else host
+        name, zone, interface = host.partition("%")  # of an IPv6 address, which is nobody else's affair (RFC 6874 §1)
+        shown = f"[{name}]" if ":" in name else name
         self.authority = shown if port == DEFAULT_PORTS[scheme] else f"{shown}:{port}"
         self.origin = f"{scheme}://{self.authority}"
+        if zone:
+            self.origin = f"{scheme}://[{name}{zone}{interface}]:{port}"
         self.url = self.origin + resource
         #: What stands behind the method in the request line; and the end of that, with the Host field.
         self.resource_bytes = resource.encode("latin-1")
@@ -207,4 +210,8 @@ def basic_credentials(user: str, password: str) -> str:
         raise ValueError(
             "a user's name contains no colon, and neither it nor a password a control character (RFC 7617 §2)"
         )
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+    try:
+        encoded = f"{user}:{password}".encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair cannot be sent, in a user's name or a password") from None
+    return "Basic " + base64.b64encode(encoded).decode()

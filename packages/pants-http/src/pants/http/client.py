@@ -332,6 +332,8 @@ class HTTPClient:
         """Return the way to servers that is like another one, but for what is given."""
         if verify_ssl is None and ssl_options is None and proxy is None:
             return base
+        if proxy is not None and not isinstance(proxy, (bool, str)):
+            raise TypeError(f"proxy is the URL of a proxy, True or False, not {proxy!r}")
         wanted = (
             base.proxy if proxy is None else proxy,
             base.verify_ssl if verify_ssl is None else verify_ssl,

@@ -35,7 +35,7 @@ class CertificateProbe(Dialling):
     def __init__(
         self, pool: Pool, exchange: Exchange, error: CertificateError, certificate: bytes | None = None
     ) -> None:
-        super().__init__(engine=pool.client.engine)
+        super().__init__(engine=pool.engine)
         self._pool = pool
         self._exchange: Exchange | None = exchange
         self._error = error

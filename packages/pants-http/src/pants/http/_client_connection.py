@@ -74,7 +74,7 @@ class ClientConnection(Dialling):
     )
 
     def __init__(self, pool: Pool, exchange: Exchange) -> None:
-        super().__init__(engine=pool.client.engine)
+        super().__init__(engine=pool.engine)
         self.pool = pool
         self.high_water = None  # the content of requests is written at the kernel's pace
         self._exchange: Exchange | None = exchange
@@ -82,7 +82,7 @@ class ClientConnection(Dialling):
         self._ready = False  # whether it is connected
         self._absolute = pool.proxy is not None and not pool.target.secure
         self._body: LengthBody | ChunkedBody | BodyToEnd | None = None
-        self._reader = ReplyReader(pool.client._reply_parser, pool.client.limits.interim)
+        self._reader = ReplyReader(pool.reply_parser, pool.limits.interim)
         self._producing = False  # whether the next of them is being asked for
         self._receiving = False  # whether something is being read that is not complete
         self._keep = False  # whether it may be used again after this response
@@ -278,7 +278,7 @@ class ClientConnection(Dialling):
         if length is not None:
             self._body = LengthBody(length, sink)
         elif reply.chunked:
-            self._body = ChunkedBody(_UNLIMITED, sink, self.pool.client.limits)
+            self._body = ChunkedBody(_UNLIMITED, sink, self.pool.limits)
         else:
             self._keep = False
             self._body = BodyToEnd(sink)
@@ -319,7 +319,7 @@ class ClientConnection(Dialling):
         exchange._take_times(self)
         if self._keep:
             self._reader.reset()
-            self._watch_by(self.pool.client.limits.keep_alive_timeout)
+            self._watch_by(self.pool.limits.keep_alive_timeout)
             self.pool.release(self)
         else:
             self.close(flush=False)
@@ -442,7 +442,7 @@ class ClientConnection(Dialling):
         """The seconds without activity that are allowed in the present state."""
         exchange = self._exchange
         if exchange is None:
-            return self.pool.client.limits.keep_alive_timeout
+            return self.pool.limits.keep_alive_timeout
         timeout = exchange.request._timeout
         return timeout.read if self._ready else timeout.connect
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,36 @@ if TYPE_CHECKING:
 # Certificates that were accepted, each by one of the program's hooks, for one origin; more than a few come of functions
 # that are made anew for each request.
 _MOST_ACCEPTED: Final = 16
+
+
+class Rest:
+    """The idle connections of a client, to all origins.
+
+    Args:
+        most: How many are kept, at most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._connections: dict[ClientConnection, None] = {}  # the longest idle one first
+
+    def add(self, connection: ClientConnection) -> None:
+        """A connection is idle. The one that has been so for longest gives way where there are too many."""
+        self._connections[connection] = None
+        if len(self._connections) > self._most:
+            next(iter(self._connections)).abandon()
+
+    def remove(self, connection: ClientConnection) -> bool:
+        """A connection is idle no more, if it was; return whether it was."""
+        if connection not in self._connections:
+            return False
+        del self._connections[connection]
+        return True
+
+    def close(self) -> None:
+        """Close them."""
+        for connection in list(self._connections):
+            connection.abandon()
 
 
 class Pool:
@@ -43,7 +74,13 @@ class Pool:
         parent: Pool | None = None,
         pinned: TLSSettings | None = None,
     ) -> None:
-        self.client = client
+        # Idle connections, which the engine watches, must not keep a client alive that the program has dropped.
+        self._client = weakref.ref(client)
+        self.engine = client.engine
+        self.limits = client.limits
+        self.reply_parser = client._reply_parser
+        self._most = client.max_connections
+        self._rest = client._rest
         self.target = target
         self.route = route
         try:
@@ -68,14 +105,14 @@ class Pool:
                 return
         while self._idle:
             connection = self._idle.pop()
-            del self.client._idle[connection]
+            self._rest.remove(connection)
             if connection.has_surprise(exchange.request.method not in IDEMPOTENT):
                 connection.abandon()
                 continue
             exchange._found_connection()
             connection.begin(exchange)
             return
-        if len(self._connections) < self.client.max_connections:
+        if len(self._connections) < self._most:
             self._dial(exchange)
         else:
             self._waiting[exchange] = None
@@ -105,7 +142,7 @@ class Pool:
     def release(self, connection: ClientConnection) -> None:
         """A connection has done its work, and may be used again."""
         self._idle.append(connection)
-        self.client._rests(connection)
+        self._rest.add(connection)
         if self._waiting:
             self._serve_waiting()
 
@@ -114,19 +151,20 @@ class Pool:
         if connection not in self._connections:
             return
         self._connections.discard(connection)
-        if isinstance(connection, ClientConnection) and connection in self.client._idle:
-            del self.client._idle[connection]
+        if isinstance(connection, ClientConnection) and self._rest.remove(connection):
             self._idle.remove(connection)
-        if self._waiting and not self._is_serving and not self.client.engine.closed:
+        if self._waiting and not self._is_serving and not self.engine.closed:
             # In the next turn: what fails now may be followed by more that does, of what waits as well.
             self._is_serving = True
-            self.client.engine.callback(self._serve_waiting)
+            self.engine.callback(self._serve_waiting)
         if not (self._connections or self._waiting or self._accepted or self._parent):
-            self.client._forget_pool(self)
+            client = self._client()
+            if client is not None:
+                client._forget_pool(self)
 
     def _serve_waiting(self) -> None:
         self._is_serving = False
-        while self._waiting and (self._idle or len(self._connections) < self.client.max_connections):
+        while self._waiting and (self._idle or len(self._connections) < self._most):
             exchange = next(iter(self._waiting))
             del self._waiting[exchange]
             exchange._waits_no_more()
@@ -159,6 +197,6 @@ class Pool:
             exchange._fail(error)
             return
         hook = exchange._hook("on_ssl_error")
-        accepted = Pool(self.client, self.target, self.route, self, pinned)
+        accepted = Pool(exchange.client, self.target, self.route, self, pinned)
         self._accepted = [*(pair for pair in self._accepted if pair[0] != hook), (hook, accepted)][-_MOST_ACCEPTED:]
         accepted.submit(exchange)

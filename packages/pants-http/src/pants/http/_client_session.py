@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable
 from http.cookiejar import CookieJar
 from types import TracebackType
@@ -76,16 +77,12 @@ class Session:
             NO_PROXY), the default, or False for none. The environment is looked at when an origin is first asked.
         retries: How often a request that failed is made again, 0 by default; or `Retries`.
 
-    Attributes:
-        client: The `HTTPClient`.
-
     Raises:
         TypeError: An argument is of the wrong type.
         ValueError: One is out of range, or cannot be sent.
         OSError: A file in ``ssl_options`` cannot be read.
     """
 
-    client: HTTPClient
     _headers: SessionHeaders
     _jar: CookieJar
     _route: Route
@@ -112,9 +109,10 @@ class Session:
         retries: int | Retries | None = None,
         parent: Session | None = None,
     ) -> None:
-        self.client = client
         if parent is None:
             parent = client._active
+        # The session that is a client's own does not keep it alive: it would be a cycle.
+        self._client: Callable[[], HTTPClient | None] = weakref.ref(client) if parent is None else lambda: client
         self._hooks: dict[str, Any] = {} if parent is None else dict(parent._hooks)
         given = check_hooks(on_response, on_headers, on_progress, on_ssl_error, on_error, on_data)
         self._hooks.update(given or {})
@@ -153,6 +151,18 @@ class Session:
         return f"<{type(self).__name__} of {self.client!r}>"
 
     # --- Settings -----------------------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> HTTPClient:
+        """The `HTTPClient`.
+
+        Raises:
+            RuntimeError: It is gone; only its own session is left.
+        """
+        client = self._client()
+        if client is None:
+            raise RuntimeError("the HTTPClient of this session is gone; keep it, or make a session of another one")
+        return client
 
     @property
     def headers(self) -> HTTPHeaders:

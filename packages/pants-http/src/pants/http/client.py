@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pants.engine import Engine
-from pants.http._client_connection import ClientConnection
 from pants.http._client_errors import (
     CertificateError,
     ConnectionFailed,
@@ -22,7 +22,7 @@ from pants.http._client_errors import (
     ResponseTooLarge,
 )
 from pants.http._client_exchange import Exchange
-from pants.http._client_pool import Pool
+from pants.http._client_pool import Pool, Rest
 from pants.http._client_request import HTTPRequest
 from pants.http._client_response import HTTPResponse, Timings
 from pants.http._client_session import Session
@@ -120,11 +120,10 @@ class HTTPClient:
         check_count(max_idle, "max_idle")
         self.engine = engine
         self.max_connections = max_connections
-        self.max_idle = max_idle
         self.limits = limits
         self._reply_parser = ReplyParser(limits)
         self._pools: dict[tuple[Route, str], Pool] = {}
-        self._idle: dict[ClientConnection, None] = {}  # the longest idle one first
+        self._rest = Rest(max_idle)
         self._exchanges: set[Exchange] = set()
         self._closed = False
         self._home = threading.get_ident()
@@ -139,6 +138,7 @@ class HTTPClient:
         session._hooks = {name: hook for name, hook in session._hooks.items() if name == "on_data"}
         self._session = session
         engine.unused.add(self)  # to be told when it closes
+        weakref.finalize(self, _close_rest, engine, self._rest).atexit = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} with {len(self._exchanges)} requests under way>"
@@ -278,8 +278,7 @@ class HTTPClient:
         self._call_home(self._close_idle)
 
     def _close_idle(self) -> None:
-        for connection in list(self._idle):
-            connection.abandon()
+        self._rest.close()
 
     def _abort(self) -> None:
         """The engine is closing."""
@@ -359,11 +358,11 @@ class HTTPClient:
     def _forget_pool(self, pool: Pool) -> None:
         self._pools.pop((pool.route, pool.target.origin), None)
 
-    def _rests(self, connection: ClientConnection) -> None:
-        """A connection is idle. The one that has been so for longest gives way where there are too many."""
-        self._idle[connection] = None
-        if len(self._idle) > self.max_idle:
-            next(iter(self._idle)).abandon()
+
+def _close_rest(engine: Engine, rest: Rest) -> None:
+    """Nobody has the client any more; what is left are its idle connections."""
+    if not engine.closed:
+        engine.call_from_thread(rest.close)  # the collector may run in any thread
 
 
 def _frozen(ssl_options: Any) -> Any:

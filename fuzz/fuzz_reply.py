@@ -114,6 +114,7 @@ class CheckingParser(ReplyParser):
         again = super().parse(bytes(head))
         assert (again.status, again.fields, again.flaw) == (reply.status, reply.fields, reply.flaw)
         self.taken.append(head)
+        self.kept.clear()  # of which readers take without asking
         return reply
 
 

@@ -36,6 +36,8 @@ _WITHOUT_CONTENT: Final = frozenset({204, 304})
 _MOST_UNSENT: Final = 262144
 # What a piece counts besides its bytes, for tiny ones take time too.
 _COST: Final = 64
+# The framing of content that is there already.
+_WHOLE: Final = LengthBody(0, len)
 # No limit of a framing's own: the exchange has one.
 _UNLIMITED: Final = 1 << 62
 
@@ -274,6 +276,17 @@ class ClientConnection(Dialling):
             raise BadReply(reply.flaw)
         else:
             length = reply.length
+        rest = self._reader.rest
+        if length is not None and length == len(rest):  # as nearly all are: there is nothing more to come
+            self._body = _WHOLE
+            exchange._reply_arrived(reply)
+            if self._exchange is exchange:
+                if rest:
+                    exchange._content_arrived(rest)
+                    if self._exchange is not exchange:
+                        return
+                self._finish(exchange)
+            return
         sink = exchange._content_arrived
         if length is not None:
             self._body = LengthBody(length, sink)
@@ -284,7 +297,7 @@ class ClientConnection(Dialling):
             self._body = BodyToEnd(sink)
         exchange._reply_arrived(reply)
         if self._exchange is exchange:
-            self._read_content(exchange, self._reader.rest, 0)
+            self._read_content(exchange, rest, 0)
 
     def _read_content(self, exchange: Exchange, data: bytes, at: int) -> None:
         body = self._body

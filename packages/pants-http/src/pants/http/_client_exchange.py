@@ -145,6 +145,10 @@ class Exchange:
             if token is not None:
                 ACTIVE.reset(token)
 
+    def _is_quiet(self) -> bool:
+        """Whether nobody wants to be told before the response is complete."""
+        return self._hooks is None and not self.request.session._hooks and not self.client._hears_parts
+
     def _find_taker(self) -> Callable[..., Any] | None:
         """Return the hook that takes the content piece by piece, if there is one."""
         taker = self._hooks.get("on_data") if self._hooks is not None else None
@@ -186,14 +190,11 @@ class Exchange:
             self._cancel_timer = self.client.engine.defer(limit, self._fail, error)
 
     def _waits_no_more(self) -> None:
+        self._found_at = self.client.engine.clock()
         self._pool = None
         if self._cancel_timer is not None:
             self._cancel_timer()
             self._cancel_timer = None
-
-    def _found_connection(self) -> None:
-        """A connection has been found, or is being made."""
-        self._found_at = self.client.engine.clock()
 
     # --- What the connection tells ------------------------------------------------------------------------------
 
@@ -213,7 +214,7 @@ class Exchange:
                 return
         if self._retries is not None and self._should_repeat(response):
             return
-        if self._following is None and request.method != "HEAD":  # manual: "on_headers"
+        if self._following is None and request.method != "HEAD" and not self._is_quiet():  # manual: "on_headers"
             self._tell_headers(response)
 
     def _heed(self, response: HTTPResponse) -> None:
@@ -268,7 +269,7 @@ class Exchange:
                 self._keep(data)
             else:
                 self._content.feed(data)
-            if self.response is response and not self.done:
+            if self.response is response and not self.done and not self._is_quiet():
                 total = response._reply.length or 0  # type: ignore[union-attr]
                 self._run_hook("on_progress", response, response._received, total)
         except DecodingError as error:
@@ -464,13 +465,15 @@ class Exchange:
             self.response._exchange = None
             if error is not None:
                 self.response.close()
-        self._drop_connection()
+        if self._connection is not None or self._pool is not None:
+            self._drop_connection()
         if self._content is not None:
             self._content.drop()
             self._content = None
-        for cancel in (self._cancel_timer, self._cancel_total):
-            if cancel is not None:
-                cancel()
+        if self._cancel_timer is not None:
+            self._cancel_timer()
+        if self._cancel_total is not None:
+            self._cancel_total()
         self._cancel_timer = self._cancel_total = None
         if self._body is not None:
             self._body.close()

@@ -109,7 +109,6 @@ class Pool:
             if connection.has_surprise(exchange.request.method not in IDEMPOTENT):
                 connection.abandon()
                 continue
-            exchange._found_connection()
             connection.begin(exchange)
             return
         if len(self._connections) < self._most:
@@ -130,7 +129,6 @@ class Pool:
 
     def _dial(self, exchange: Exchange) -> None:
         """Make a connection for an exchange."""
-        exchange._found_connection()
         try:
             connection = ClientConnection(self, exchange)
             exchange._connection = connection

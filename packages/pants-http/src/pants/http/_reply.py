@@ -139,11 +139,12 @@ class ReplyParser:
         limits: What a head may be.
     """
 
-    __slots__ = ("_kept", "limits")
+    __slots__ = ("kept", "limits")
 
     def __init__(self, limits: FieldLimits) -> None:
         self.limits = limits
-        self._kept: dict[bytes, Reply] = {}
+        #: Those that were parsed last and may come again: final ones.
+        self.kept: dict[bytes, Reply] = {}
 
     def parse(self, head: bytes) -> Reply:
         """Parse a head.
@@ -151,7 +152,7 @@ class ReplyParser:
         Raises:
             BadReply: It is malformed, or too large.
         """
-        reply = self._kept.get(head)
+        reply = self.kept.get(head)
         if reply is None:
             reply = Reply(head)
             limits = self.limits
@@ -159,10 +160,10 @@ class ReplyParser:
                 raise ReplyTooLarge("it has too many header fields")
             if len(head) > limits.header and max(map(len, head.split(b"\r\n"))) > limits.header:
                 raise ReplyTooLarge("one of its header fields is too long")
-            if len(head) <= _LONGEST_KEPT:
-                if len(self._kept) >= _MOST_KEPT:
-                    self._kept.clear()
-                self._kept[head] = reply
+            if len(head) <= _LONGEST_KEPT and reply.status >= 200:
+                if len(self.kept) >= _MOST_KEPT:
+                    self.kept.clear()
+                self.kept[head] = reply
         return reply
 
 
@@ -208,6 +209,12 @@ class ReplyReader:
         if self._buffer is not None:
             self._buffer += received
             data = self._buffer
+        else:  # as nearly all are: whole, and with a head that came before
+            end = received.find(HEAD_END) + len(HEAD_END)
+            kept = self._parser.kept.get(received[:end])
+            if kept is not None:
+                self.rest = received[end:]
+                return kept
         while end := self._find_end(data):
             reply = self._parser.parse(bytes(data[:end]))
             self._searched = 0

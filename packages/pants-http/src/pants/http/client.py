@@ -55,6 +55,7 @@ log = logging.getLogger("pants.http")
 
 # Ways to servers that are remembered; more than a few come of options that are made up anew for each request.
 _MOST_ROUTES: Final = 64
+_OF_PARTS: Final = ("on_headers", "on_progress", "on_data")
 # Seconds that may be spent in one turn of the engine on decoding content and handing it out.
 _CONTENT_PER_TURN: Final = 0.01
 
@@ -91,6 +92,8 @@ class HTTPClient:
         200 OK Hello, World!
         >>> server.close()
     """
+
+    _session: Session
 
     def __init__(
         self,
@@ -130,7 +133,11 @@ class HTTPClient:
         self._turn = self._turn_end = 0.0
         self._routes: dict[tuple[Any, ...], Route] = {}
         self._plain_route = Route(True, True, None)
-        self._session: Session | None = None
+        # Whether there are hooks that hear of a response before it is complete.
+        self._hears_parts = any(
+            getattr(type(self), name, None) is not getattr(HTTPClient, name, None) for name in _OF_PARTS
+        )
+        self._session = None  # type: ignore[assignment]
         session = Session(self, on_response, on_headers, on_progress, on_ssl_error, on_error, *args, **kwargs)
         for name, hook in session._hooks.items():
             if name != "on_data":
@@ -140,24 +147,23 @@ class HTTPClient:
         engine.unused.add(self)  # to be told when it closes
         weakref.finalize(self, _close_rest, engine, self._rest).atexit = False
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _OF_PARTS:
+            super().__setattr__("_hears_parts", True)
+        super().__setattr__(name, value)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} with {len(self._exchanges)} requests under way>"
 
     # --- Requests -----------------------------------------------------------------------------------------------
 
     @property
-    def _active(self) -> Session | None:
-        """The session whose ``with`` block is running, or else the client's own; None before there is that."""
+    def _active(self) -> Session:
+        """The session whose ``with`` block is running, or else the client's own."""
         for session in reversed(ACTIVE.get()):
-            if session.client is self:
+            if session._client() is self:
                 return session
         return self._session
-
-    @property
-    def _current(self) -> Session:
-        session = self._active
-        assert session is not None
-        return session
 
     def session(self, *args: Any, **kwargs: Any) -> Session:
         """Return a new `Session`, which takes from the active one what is not given (manual: "HTTPClient.session")."""
@@ -165,39 +171,39 @@ class HTTPClient:
 
     def request(self, *args: Any, **kwargs: Any) -> Exchange:
         """Begin a request in the active session; see `Session.request`."""
-        return self._current.request(*args, **kwargs)
+        return self._active.request(*args, **kwargs)
 
     def get(self, url: str, params: Any = None, **kwargs: Any) -> Exchange:
         """Begin a GET request; see `Session.request`."""
-        return self._current.request("GET", url, params, **kwargs)
+        return self._active.request("GET", url, params, **kwargs)
 
     def head(self, url: str, params: Any = None, **kwargs: Any) -> Exchange:
         """Begin a HEAD request; see `Session.request`."""
-        return self._current.head(url, params, **kwargs)
+        return self._active.head(url, params, **kwargs)
 
     def post(self, url: str, data: Any = None, files: Any = None, **kwargs: Any) -> Exchange:
         """Begin a POST request; see `Session.request`."""
-        return self._current.post(url, data, files, **kwargs)
+        return self._active.post(url, data, files, **kwargs)
 
     def put(self, url: str, data: Any = None, **kwargs: Any) -> Exchange:
         """Begin a PUT request; see `Session.request`."""
-        return self._current.put(url, data, **kwargs)
+        return self._active.put(url, data, **kwargs)
 
     def patch(self, url: str, data: Any = None, **kwargs: Any) -> Exchange:
         """Begin a PATCH request; see `Session.request`."""
-        return self._current.patch(url, data, **kwargs)
+        return self._active.patch(url, data, **kwargs)
 
     def delete(self, url: str, **kwargs: Any) -> Exchange:
         """Begin a DELETE request; see `Session.request`."""
-        return self._current.delete(url, **kwargs)
+        return self._active.delete(url, **kwargs)
 
     def options(self, url: str, **kwargs: Any) -> Exchange:
         """Begin an OPTIONS request; see `Session.request`."""
-        return self._current.options(url, **kwargs)
+        return self._active.options(url, **kwargs)
 
     def trace(self, url: str, **kwargs: Any) -> Exchange:
         """Begin a TRACE request; see `Session.request`."""
-        return self._current.trace(url, **kwargs)
+        return self._active.trace(url, **kwargs)
 
     # --- Hooks --------------------------------------------------------------------------------------------------
 

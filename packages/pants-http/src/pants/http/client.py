@@ -236,8 +236,9 @@ class HTTPClient:
     def on_ssl_error(self, response: HTTPResponse, certificate: dict[str, Any], exception: CertificateError) -> object:
         """Called when the server's certificate cannot be verified (manual: "on_ssl_error").
 
-        It costs two more connections, so it is only done where this is overridden. A certificate that is accepted is
-        so for the client's further connections to that server.
+        It costs three more connections, so it is only done where this is overridden. Nothing of the request, nor the
+        client's own certificate, is sent before. What is accepted is that very certificate, for all requests to that
+        origin for which this same function would be asked; not for others.
 
         Args:
             response: The response, of which nothing has arrived; ``response.request`` tells which host was meant.

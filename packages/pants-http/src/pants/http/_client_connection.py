@@ -20,6 +20,7 @@ from pants.http._client_errors import (
     RequestClosed,
     RequestTimedOut,
     ResponseTooLarge,
+    interrupted,
 )
 from pants.http._dialling import Dialling
 from pants.http._refused import Refused
@@ -123,7 +124,9 @@ class ClientConnection(Dialling):
     def _dialled(self) -> None:
         self._ready = True
         exchange = self._exchange
-        if exchange is None:
+        if not self.secure and self._has_unread():  # with TLS, that may be its own
+            self._fail(MalformedResponse(f"{self.pool.target.authority} has answered before it was asked"))
+        elif exchange is None:
             self.close(flush=False)
         else:
             self.begin(exchange)
@@ -176,7 +179,7 @@ class ClientConnection(Dialling):
             if self._exchange is exchange:
                 exchange._fail_soon(error)
         except BaseException:
-            exchange._fail_soon(_interrupted())
+            exchange._fail_soon(interrupted())
             raise
 
     def _write_pieces(self) -> None:
@@ -214,19 +217,18 @@ class ClientConnection(Dialling):
 
     def on_write(self) -> None:
         """See `pants.Stream`."""
-        if self._pieces is None:
-            if not self.sent_at:
-                self.sent_at = self.engine.clock()
-            return
         exchange = self._exchange
         try:
-            self._write_pieces()
+            if self._pieces is not None:
+                self._write_pieces()
+            if self._pieces is None and not self._unsent and not self.sent_at:
+                self.sent_at = self.engine.clock()
         except Exception as error:  # noqa: BLE001 - an iterator has failed
             if exchange is not None:
                 exchange._fail(error)
         except BaseException:
             if exchange is not None:
-                exchange._fail_soon(_interrupted())
+                exchange._fail_soon(interrupted())
             raise
 
     # --- Receiving ----------------------------------------------------------------------------------------------
@@ -245,7 +247,7 @@ class ClientConnection(Dialling):
                 self._read_head(exchange, data)
         except BaseException:
             if self._exchange is exchange:  # the place in the stream is lost
-                exchange._fail_soon(_interrupted())
+                exchange._fail_soon(interrupted())
             raise
         finally:
             self._receiving = False
@@ -319,6 +321,8 @@ class ClientConnection(Dialling):
 
     def _finish(self, exchange: Exchange) -> None:
         """The response is complete."""
+        if exchange._content is not None and not exchange._content.is_sound():
+            return
         trailers = self._body.trailers if isinstance(self._body, ChunkedBody) else None
         if trailers and exchange.response is not None:
             exchange.response.trailers = HTTPHeaders(trailers)
@@ -504,10 +508,6 @@ class ClientConnection(Dialling):
         resolved = self._resolved_at or self._dialled_at
         secure = self._secured_at - self._tcp_at if self._secured_at else None
         return resolved - self._dialled_at, self._tcp_at - resolved, secure, ready
-
-
-def _interrupted() -> RequestClosed:
-    return RequestClosed("the program was interrupted while it was asked for, or given, content")
 
 
 def _caused(error: Exception, cause: Exception) -> Exception:

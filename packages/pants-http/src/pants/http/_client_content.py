@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from pants.http._client_errors import HTTPClientException, MalformedResponse, ResponseTooLarge
+from pants.http._client_errors import HTTPClientException, MalformedResponse, ResponseTooLarge, interrupted
 from pants.http._decoding import DecodedTooLarge, Decoder, DecodingError
 
 if TYPE_CHECKING:
@@ -25,13 +25,14 @@ class Content:
         decoder: What it goes through, or None.
     """
 
-    __slots__ = ("_decoder", "_ended", "_exchange", "_paused", "_pending", "_pumping", "taker")
+    __slots__ = ("_behind", "_decoder", "_ended", "_exchange", "_paused", "_pending", "_pumping", "taker")
 
     def __init__(self, exchange: Exchange, decoder: Decoder | None) -> None:
         self._exchange: Exchange | None = exchange
         self._decoder = decoder
         self._pending: deque[bytes] = deque()
         self._paused = self._ended = self._pumping = False
+        self._behind = False  # whether there is something that could be handed out, in the next turn
         #: Called with the response and each piece; None for content that is kept.
         self.taker: Callable[[HTTPResponse, bytes], object] | None = None
 
@@ -49,6 +50,20 @@ class Content:
         """
         self._pending.append(data)
         self._pump()
+
+    def is_sound(self) -> bool:
+        """There is no more: whether it is as it should be, as far as that can be told; where not, the exchange fails.
+
+        To be called before the connection is let go of, which is not used again then.
+        """
+        exchange = self._exchange
+        if exchange is not None and self._decoder is not None and not self._behind and not self._paused:
+            try:
+                self._decoder.finish()
+            except DecodingError as error:
+                exchange._fail(malformed(error))
+                return False
+        return True
 
     def end(self) -> None:
         """There is no more."""
@@ -86,6 +101,9 @@ class Content:
             exchange._fail(malformed(error))
         except Exception as error:  # noqa: BLE001 - hooks are contained
             exchange._fail(error)
+        except BaseException:
+            exchange._fail_soon(interrupted())
+            raise
 
     def _pump(self) -> bool:
         """Hand out what there is, until it is paused, or others are to have their turn.
@@ -95,6 +113,7 @@ class Content:
         """
         if self._pumping or self._exchange is None:  # the taker polls the engine
             return False
+        self._behind = False
         until = self._exchange.client._end_of_turn()
         self._pumping = True
         try:
@@ -106,6 +125,7 @@ class Content:
                 if self._exchange is None:
                     return False
                 if self._exchange.client.engine.clock() > until:
+                    self._behind = True
                     self._exchange._pause_connection()
                     self._exchange.client.engine.callback(self._go_on)
                     return False

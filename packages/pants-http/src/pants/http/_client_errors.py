@@ -63,3 +63,8 @@ class CertificateError(PantsError):
 
     verify_code: int = 0
     certificate: dict[str, Any] | None = None
+
+
+def interrupted() -> RequestClosed:
+    """Return what a request fails with in the midst of which something is raised that is no `Exception`."""
+    return RequestClosed("the program was interrupted while it was asked for something, or told")

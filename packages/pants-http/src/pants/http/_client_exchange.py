@@ -24,6 +24,7 @@ from pants.http._client_errors import (
     RequestClosed,
     RequestTimedOut,
     ResponseTooLarge,
+    interrupted,
 )
 from pants.http._client_response import HTTPResponse
 from pants.http._client_settings import ACTIVE, IDEMPOTENT
@@ -338,6 +339,12 @@ class Exchange:
         self._end(None)
         self._call("on_response", response)
 
+    @property
+    def _may_be_sent_twice(self) -> bool:
+        """Whether nothing is lost or done twice where the request is sent again (RFC 9110 §9.2.2)."""
+        request = self.request
+        return request.method in IDEMPOTENT and (request._body is None or request._body.replayable)
+
     def _connection_failed(self, error: Exception, *, sent: bool, stale: bool) -> None:
         """The connection has failed.
 
@@ -348,11 +355,10 @@ class Exchange:
                 the server had closed it in the meantime.
         """
         request = self.request
-        body = request._body
-        replayable = body is None or body.replayable
-        if stale and replayable and request.method in IDEMPOTENT and not self.client._closed:
+        if stale and self._may_be_sent_twice and not self.client._closed:
             self._again()
             return
+        replayable = request._body is None or request._body.replayable
         may_retry = isinstance(error, _PASSING) and not self.client._closed and not self._has_told()
         retries = self._retries if may_retry else None
         if retries is not None and (not sent or (replayable and request.method in retries.methods)):
@@ -374,6 +380,9 @@ class Exchange:
         except Exception as exception:  # noqa: BLE001 - hooks are contained
             self._fail(exception)
             return False
+        except BaseException:
+            self._fail_soon(interrupted())
+            raise
         if accepted is not True:
             self._fail(error)
         return not self.done

@@ -10,7 +10,7 @@ from pants._tls import TLSSettings
 from pants.http._client_certificate import CertificateProbe
 from pants.http._client_connection import ClientConnection
 from pants.http._client_errors import CertificateError, ConnectionFailed
-from pants.http._client_settings import IDEMPOTENT, Route
+from pants.http._client_settings import Route
 from pants.http._target import Target
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Pool:
         while self._idle:
             connection = self._idle.pop()
             self._rest.remove(connection)
-            if connection.has_surprise(exchange.request.method not in IDEMPOTENT):
+            if connection.has_surprise(careful=not exchange._may_be_sent_twice):
                 connection.abandon()
                 continue
             connection.begin(exchange)

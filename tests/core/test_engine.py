@@ -1264,3 +1264,97 @@ def test_the_examples() -> None:
     results = doctest.testmod(pants.engine)
     assert results.attempted > 0
     assert results.failed == 0
+
+
+# --- Several threads ----------------------------------------------------------------------------------------------
+
+
+def test_the_thread_that_runs_an_engine(engine: Engine) -> None:
+    seen: list[int | None] = [engine.thread]
+    engine.callback(lambda: seen.append(engine.thread))
+    engine.poll(0)
+    seen.append(engine.thread)
+    engine.callback(lambda: seen.append(engine.thread))
+    engine.callback(engine.stop)
+    engine.start()
+    seen.append(engine.thread)
+    me = threading.get_ident()
+    assert seen == [None, me, None, me, None]
+
+
+def waiting(engine: Engine, over: threading.Event) -> threading.Thread:
+    """A thread that polls an engine, as whoever waits for something in a thread does, until it is told to stop."""
+
+    def wait() -> None:
+        while not over.is_set():
+            if engine.lock.acquire(blocking=False):
+                try:
+                    engine.poll(None)
+                finally:
+                    engine.lock.release()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while engine.thread is None:
+        pass
+    return thread
+
+
+def test_start_takes_over_from_a_thread_that_polls(engine: Engine) -> None:
+    over = threading.Event()
+    thread = waiting(engine, over)
+    me = threading.get_ident()
+
+    def look() -> None:
+        if engine.thread == me:
+            over.set()
+            engine.stop()
+
+    engine.call_from_thread(engine.cycle, 0.01, look)
+    engine.start()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_poll_takes_over_from_a_thread_that_polls(engine: Engine) -> None:
+    over = threading.Event()
+    thread = waiting(engine, over)
+    over.set()
+    engine.poll(0)
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_poll_does_not_take_over_from_start(engine: Engine) -> None:
+    raised: list[Exception] = []
+
+    def intrude() -> None:
+        try:
+            engine.poll(0)
+        except RuntimeError as error:
+            raised.append(error)
+        engine.call_from_thread(engine.stop)
+
+    thread = threading.Thread(target=intrude)
+    engine.callback(thread.start)
+    engine.start()
+    thread.join(30)
+    assert "call_from_thread" in str(raised[0])
+
+
+def test_a_nested_poll_waits_though_the_engine_was_stopped(engine: Engine) -> None:
+    """stop() makes start() return; what a hook waits for by polling is still waited for."""
+    turns = 0
+
+    def hook() -> None:
+        nonlocal turns
+        engine.stop()
+        done: list[bool] = []
+        engine.defer(0.05, done.append, True)
+        while not done:
+            engine.poll(None)
+            turns += 1
+
+    engine.callback(hook)
+    engine.start()
+    assert turns < 5

@@ -213,13 +213,15 @@ class Engine:
             poll_timeout: The longest time to wait for an event, in seconds; 0 does not wait, None has no limit.
 
         Raises:
-            RuntimeError: The engine is closed.
+            RuntimeError: The engine is closed, or started in another thread.
             TypeError, ValueError: ``poll_timeout`` is not a number of seconds, 0 or more.
             KeyboardInterrupt: Ctrl-C was pressed while a hook was waiting like this.
         """
         poll_timeout = _checked_timeout(poll_timeout)
         self._check_open()
         if self._turning and self.thread not in (None, threading.get_ident()):
+            if self._started:
+                raise RuntimeError("The engine is running in another thread, which call_from_thread() reaches")
             with self._alone():
                 self.poll(poll_timeout)
             return

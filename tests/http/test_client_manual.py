@@ -513,7 +513,12 @@ def test_characters_across_chunks(url: str, spool_size: int) -> None:
     with closing(HTTPClient(proxy=False, limits=ClientLimits(spool_size=spool_size))) as client:
 
         @settings(max_examples=60, deadline=None)
-        @given(st.text(max_size=30), st.sampled_from(ENCODINGS), st.integers(1, 9))
+        # ESC, SO and SI begin what switches character sets in some of them; alone they cannot be decoded.
+        @given(
+            st.text(st.characters(exclude_characters="\x0e\x0f\x1b", exclude_categories=["Cs"]), max_size=30),
+            st.sampled_from(ENCODINGS),
+            st.integers(1, 9),
+        )
         def check(text: str, encoding: str, size: int) -> None:
             content = text.encode(encoding, "replace")
             response = echoed(client, url, content, f"text/plain; charset={encoding}")

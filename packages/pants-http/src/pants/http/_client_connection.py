@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pants._channel import NOT_ASKED
@@ -321,8 +322,16 @@ class ClientConnection(Dialling):
 
     def _finish(self, exchange: Exchange) -> None:
         """The response is complete."""
-        if exchange._content is not None and not exchange._content.is_sound():
-            return
+        content = exchange._content
+        if content is not None:
+            if content.is_behind:  # it may turn out to be malformed
+                content.on_caught_up = partial(self._finish, exchange)
+                return
+            if not content.is_sound():
+                return
+        self._finish_now(exchange)
+
+    def _finish_now(self, exchange: Exchange) -> None:
         trailers = self._body.trailers if isinstance(self._body, ChunkedBody) else None
         if trailers and exchange.response is not None:
             exchange.response.trailers = HTTPHeaders(trailers)
@@ -385,6 +394,12 @@ class ClientConnection(Dialling):
     def _fail(self, error: Exception) -> None:
         """The connection is of no more use."""
         exchange, self._exchange = self._exchange, None
+        content = None if exchange is None else exchange._content
+        if content is not None and content.on_caught_up is not None:  # the response is complete
+            content.on_caught_up = None
+            self._exchange, self._keep = exchange, False
+            self._finish_now(exchange)  # type: ignore[arg-type]
+            return
         answered = self._body is not None or self._reader.begun
         self._body = self._pieces = None
         self.close(flush=False)

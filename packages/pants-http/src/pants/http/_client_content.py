@@ -25,20 +25,32 @@ class Content:
         decoder: What it goes through, or None.
     """
 
-    __slots__ = ("_behind", "_decoder", "_ended", "_exchange", "_paused", "_pending", "_pumping", "taker")
+    __slots__ = (
+        "_decoder",
+        "_ended",
+        "_exchange",
+        "_paused",
+        "_pending",
+        "_pumping",
+        "is_behind",
+        "on_caught_up",
+        "taker",
+    )
 
     def __init__(self, exchange: Exchange, decoder: Decoder | None) -> None:
         self._exchange: Exchange | None = exchange
         self._decoder = decoder
         self._pending: deque[bytes] = deque()
         self._paused = self._ended = self._pumping = False
-        self._behind = False  # whether there is something that could be handed out, in the next turn
+        #: Whether there is something that can be handed out, but in the next turn; then this is called, once.
+        self.is_behind = False
+        self.on_caught_up: Callable[[], object] | None = None
         #: Called with the response and each piece; None for content that is kept.
         self.taker: Callable[[HTTPResponse, bytes], object] | None = None
 
     def drop(self) -> None:
         """Nobody wants it any more."""
-        self._exchange = None
+        self._exchange = self.on_caught_up = None
         self._pending.clear()
 
     def feed(self, data: bytes) -> None:
@@ -57,7 +69,7 @@ class Content:
         To be called before the connection is let go of, which is not used again then.
         """
         exchange = self._exchange
-        if exchange is not None and self._decoder is not None and not self._behind and not self._paused:
+        if exchange is not None and self._decoder is not None and not self._paused:
             try:
                 self._decoder.finish()
             except DecodingError as error:
@@ -90,13 +102,16 @@ class Content:
         try:
             if not self._pump() or self._exchange is None:
                 return
-            if not self._ended:
+            caught_up, self.on_caught_up = self.on_caught_up, None
+            if caught_up is not None:
+                caught_up()
+            elif not self._ended:
                 exchange._resume_connection()
-                return
-            self._ended = False
-            if self._decoder is not None:
-                self._decoder.finish()
-            exchange._complete()
+            else:
+                self._ended = False
+                if self._decoder is not None:
+                    self._decoder.finish()
+                exchange._complete()
         except DecodingError as error:
             exchange._fail(malformed(error))
         except Exception as error:  # noqa: BLE001 - hooks are contained
@@ -113,7 +128,7 @@ class Content:
         """
         if self._pumping or self._exchange is None:  # the taker polls the engine
             return False
-        self._behind = False
+        self.is_behind = False
         until = self._exchange.client._end_of_turn()
         self._pumping = True
         try:
@@ -125,7 +140,7 @@ class Content:
                 if self._exchange is None:
                     return False
                 if self._exchange.client.engine.clock() > until:
-                    self._behind = True
+                    self.is_behind = True
                     self._exchange._pause_connection()
                     self._exchange.client.engine.callback(self._go_on)
                     return False

@@ -212,11 +212,15 @@ def _cleaned(line: str, host: str) -> str:
             continue
         if name == "path" and not value.startswith("/"):  # §5.2.4
             continue
-        # §5.3, step 5: the host itself may be named, though it is no domain of others.
-        if name == "domain" and value.lower().removeprefix(".") == host and ("." not in host or _is_address(host)):
+        if name == "domain" and (not value or _names_host(value.lower().removeprefix("."), host)):  # §5.2.3
             continue
         kept.append(attribute)
     return ";".join(kept)
+
+
+def _names_host(domain: str, host: str) -> bool:
+    """Whether a Domain attribute names the host itself, which is no domain of others (RFC 6265 §5.3, step 5)."""
+    return domain == host and ("." not in host or _is_address(host))
 
 
 def _parse_date(text: str) -> datetime | None:

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from pants import Engine
 from pants.http import HTTPClient
 from pants.http.client import ClientLimits, ResponseTooLarge, Retries, Timeout
+from tests.http.client_support import client_of
 from tests.http.peers_support import DEADLINE
 from tests.http.rogue_support import Request, RogueServer, chunked, head, replying
 from tests.http.ws_client_support import status
@@ -38,15 +39,6 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-
-
-@contextlib.contextmanager
-def client_of(*args: Any, **kwargs: Any) -> Iterator[HTTPClient]:
-    client = HTTPClient(*args, **kwargs)
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 @pytest.fixture

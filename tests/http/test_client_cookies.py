@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from email.utils import formatdate
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from http.cookies import SimpleCookie
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from pants.http import HTTPClient
 from pants.http._client_cookies import find_cookies, new_jar, received_cookies, store_cookies
 from pants.http._target import parse_target
+from tests.http.client_support import client_of
 from tests.http.peers_support import DEADLINE
 from tests.http.rogue_support import Caller, RogueServer, head, replying
 from tests.http.ws_client_support import Certificates, certificates, relay, status
@@ -36,15 +36,6 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def certs() -> Certificates:
     return certificates()
-
-
-@contextlib.contextmanager
-def client_of(*args: Any, **kwargs: Any) -> Iterator[HTTPClient]:
-    client = HTTPClient(*args, **kwargs)
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def setting(*lines: str, code: str = "200 OK", fields: Iterable[str] = ()) -> bytes:

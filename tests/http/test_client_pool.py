@@ -9,7 +9,6 @@ import itertools
 import os
 import select
 import socket
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +34,7 @@ from pants.http.client import (
     Timeout,
 )
 from pants.testing import run_until
+from tests.http.client_support import SOON, run_until_closed, sockets_to
 from tests.http.peers_support import DEADLINE
 from tests.http.rogue_support import Caller, RogueServer, Script, chunked, head, replying, sending
 from tests.http.ws_client_support import certificates, status
@@ -42,26 +42,6 @@ from tests.http.ws_client_support import certificates, status
 OK = status("200 OK", content=b"fine")
 BUSY = status("503 Service Unavailable", content=b"busy")
 IDEMPOTENT = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"]
-# Seconds within which something is closed that is to be closed at once.
-SOON = 10.0
-
-
-def sockets_to(port: int) -> list[int]:
-    """The descriptors of this process that are connected to a port."""
-    found = []
-    for name in os.listdir("/dev/fd"):
-        with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                with socket.socket(fileno=os.dup(int(name))) as copy:
-                    address = copy.getpeername()
-                    if isinstance(address, tuple) and address[1] == port:
-                        found.append(int(name))
-    return found
-
-
-def run_until_closed(server: RogueServer) -> None:
-    """Run the engine until the client has closed all its connections to a server."""
-    run_until(lambda: not sockets_to(server.port), SOON)
 
 
 def wait_for_input(server: RogueServer, go_on: threading.Event) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import os
 import select
 import socket
@@ -23,6 +22,7 @@ from pants.http.client import (
     RequestTimedOut,
 )
 from pants.testing import run_until
+from tests.http.client_support import client_of
 from tests.http.peers_support import DEADLINE
 from tests.http.rogue_support import Caller, RogueServer, Script, forwarding, head, replying
 from tests.http.ws_client_support import Certificates, certificates, proxying, status
@@ -45,15 +45,6 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def certs() -> Certificates:
     return certificates()
-
-
-@contextlib.contextmanager
-def client_of(*args: Any, **kwargs: Any) -> Iterator[HTTPClient]:
-    client = HTTPClient(*args, **kwargs)
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def basic(user: str, password: str) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import gzip
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -23,6 +23,7 @@ from pants.http.client import (
     RequestTimedOut,
     Timeout,
 )
+from tests.http.client_support import client_of
 from tests.http.peers_support import DEADLINE
 from tests.http.rogue_support import Caller, Request, RogueServer, Script, chunked, head, replying
 from tests.http.ws_client_support import Certificates, certificates, relay, status
@@ -41,15 +42,6 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def certs() -> Certificates:
     return certificates()
-
-
-@contextlib.contextmanager
-def client_of(*args: Any, **kwargs: Any) -> Iterator[HTTPClient]:
-    client = HTTPClient(*args, **kwargs)
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def moved(location: str, *fields: str, code: int = 302, content: bytes = b"") -> bytes:

@@ -9,7 +9,6 @@ import os
 import select
 import socket
 import ssl
-import stat
 import threading
 import time
 import zlib
@@ -31,6 +30,7 @@ from pants.http.client import (
     ResponseTooLarge,
 )
 from pants.testing import run_until
+from tests.http.client_support import SOON, run_until_closed, sockets_to
 from tests.http.peers_support import DEADLINE
 from tests.http.rogue_support import (
     FAILING,
@@ -49,8 +49,6 @@ from tests.http.rogue_support import (
 from tests.http.ws_client_support import certificates, status
 
 OK = status("200 OK", content=b"fine")
-# Seconds within which a connection is closed that is to be closed at once.
-SOON = 5.0
 # The seconds between two bytes, where they are to arrive one by one.
 TRICKLE = 0.0002
 
@@ -93,24 +91,6 @@ class Hooks:
 @pytest.fixture
 def hooks() -> Hooks:
     return Hooks()
-
-
-def sockets_to(port: int) -> list[int]:
-    """The descriptors of this process that are connected to a port."""
-    found = []
-    for name in os.listdir("/dev/fd"):
-        with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                with socket.socket(fileno=os.dup(int(name))) as copy:
-                    address = copy.getpeername()
-                    if isinstance(address, tuple) and address[1] == port:
-                        found.append(int(name))
-    return found
-
-
-def run_until_closed(server: RogueServer) -> None:
-    """Run the engine until the client has closed all its connections to a server."""
-    run_until(lambda: not sockets_to(server.port), SOON)
 
 
 class Trickling(Caller):
@@ -859,8 +839,7 @@ def test_bombs_are_defused(name: str, taken: bool, bombs: dict[str, Script], hoo
         check_still_usable(client, server, hooks)
 
 
-# DEFECT: where decoding takes longer than the content's share of a turn, the connection has been given back by the time
-# that it fails, and is used again. On a busy machine the tests with br above meet the same.
+# The content gives way to others then, and the connection is not used again before all of it is decoded.
 @pytest.mark.parametrize("name", ["gzip", "br"])
 def test_bombs_are_defused_where_the_content_is_taken_slowly(name: str, bombs: dict[str, Script], hooks: Hooks) -> None:
     with RogueServer(bombs[name], replying(OK)) as server:

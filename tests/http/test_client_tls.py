@@ -32,6 +32,7 @@ from pants.http.client import (
     RequestClosed,
     RequestTimedOut,
 )
+from tests.http.client_support import client_of
 from tests.http.peers_support import DEADLINE
 from tests.http.rogue_support import Caller, RogueServer, head, replying
 from tests.http.ws_client_support import Certificates, certificates, proxying, relay, status
@@ -53,15 +54,6 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def certs() -> Certificates:
     return certificates()
-
-
-@contextlib.contextmanager
-def client_of(*args: Any, **kwargs: Any) -> Iterator[HTTPClient]:
-    client = HTTPClient(*args, **kwargs)
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 class Asked:

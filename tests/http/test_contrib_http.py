@@ -677,8 +677,8 @@ def test_fetch_returns_the_answers_in_the_order_of_the_requests(client: HTTPClie
             first.append(request)
         else:
             echo(request)
-            if len(site.requests) == 3:
-                echo(first[0])
+        if len(site.requests) == 3:  # they come on connections of their own, in any order
+            echo(first[0])
 
     client.on_response = lambda response: order.append(response.body)
     with serving(handler) as site:
@@ -686,7 +686,6 @@ def test_fetch_returns_the_answers_in_the_order_of_the_requests(client: HTTPClie
         responses = helper.fetch()
         assert [response.body for response in responses] == ["GET /first", "GET /second", "POST /third"]
         assert sorted(order) == ["GET /first", "GET /second", "POST /third"]
-        assert order[0] != "GET /first"
         assert helper.fetch() == responses
         assert len(site.requests) == 3
 

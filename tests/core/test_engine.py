@@ -1286,12 +1286,9 @@ def waiting(engine: Engine, over: threading.Event) -> threading.Thread:
     """A thread that polls an engine, as whoever waits for something in a thread does, until it is told to stop."""
 
     def wait() -> None:
-        while not over.is_set():
-            if engine.lock.acquire(blocking=False):
-                try:
-                    engine.poll(None)
-                finally:
-                    engine.lock.release()
+        with contextlib.suppress(RuntimeError):  # start() has taken over
+            while not over.is_set():
+                engine.poll(None)
 
     thread = threading.Thread(target=wait)
     thread.start()
@@ -1340,6 +1337,29 @@ def test_poll_does_not_take_over_from_start(engine: Engine) -> None:
     engine.start()
     thread.join(30)
     assert "call_from_thread" in str(raised[0])
+
+
+def test_a_call_inside(engine: Engine) -> None:
+    """What it does is done as if the engine had called it, unless another thread runs the engine."""
+    seen: list[Any] = []
+
+    def call() -> None:
+        seen.append(engine.thread == threading.get_ident())
+        engine.poll(0)
+        engine.run_inside(lambda: seen.append("again"))
+        with pytest.raises(RuntimeError):
+            engine.start()
+
+    assert engine.run_inside(call)
+    assert seen == [True, "again"]
+    assert engine.thread is None
+    over = threading.Event()
+    thread = waiting(engine, over)
+    assert not engine.run_inside(lambda: seen.append("never"))
+    over.set()
+    engine.poll(0)
+    thread.join(30)
+    assert seen == [True, "again"]
 
 
 def test_a_nested_poll_waits_though_the_engine_was_stopped(engine: Engine) -> None:

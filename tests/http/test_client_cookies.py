@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pants.http import HTTPClient
-from pants.http._client_cookies import find_cookies, new_jar, received_cookies, store_cookies
+from pants.http._client_cookies import Jar, find_cookies, received_cookies, store_cookies
 from pants.http._target import parse_target
 from tests.http.client_support import client_of
 from tests.http.peers_support import DEADLINE
@@ -231,7 +231,7 @@ def test_ends(attributes: str, kept: bool) -> None:
 
 
 def test_an_end_that_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    jar = new_jar()
+    jar = Jar()
     target = parse_target("http://a.example.test/")
     store_cookies(jar, target, ["a=b; Max-Age=60", "c=d"])
     assert pairs(find_cookies(jar, target, {})) == {"a=b", "c=d"}
@@ -337,11 +337,11 @@ def test_a_secure_cookie_is_not_overwritten_in_clear(certs: Certificates) -> Non
     ],
 )
 def test_prefixes(line: str, kept: bool) -> None:
-    jar = new_jar()
+    jar = Jar()
     store_cookies(jar, parse_target("https://a.example.test/x"), [line])
     assert bool(find_cookies(jar, parse_target("https://a.example.test/x"), {})) is kept
     assert not find_cookies(jar, parse_target("http://a.example.test/x"), {})
-    other = new_jar()
+    other = Jar()
     store_cookies(other, parse_target("http://a.example.test/x"), [line])
     assert not list(other)
 
@@ -408,7 +408,7 @@ def test_very_many_lines() -> None:
 
 def test_a_jar_does_not_grow_without_end() -> None:
     """Of one site, at least 50 are kept (RFC 6265 §6.1), the last ones; but not all that it likes to send."""
-    jar = new_jar()
+    jar = Jar()
     for number in range(1000):
         store_cookies(jar, parse_target("http://a.example.test/"), [f"a{number}=b"])
     kept = {cookie.name for cookie in jar}
@@ -417,7 +417,7 @@ def test_a_jar_does_not_grow_without_end() -> None:
 
 
 def test_a_jar_does_not_grow_by_paths() -> None:
-    jar = new_jar()
+    jar = Jar()
     for number in range(2000):
         store_cookies(jar, parse_target("http://a.example.test/"), [f"a=b; Path=/{number}"])
     assert len(list(jar)) <= 1000
@@ -427,7 +427,7 @@ def test_a_jar_does_not_grow_by_paths() -> None:
 @settings(max_examples=300, deadline=None)
 def test_whatever_a_server_sets_makes_one_field(lines: list[str]) -> None:
     target = parse_target("http://a.example.test/a/b")
-    jar = new_jar()
+    jar = Jar()
     store_cookies(jar, target, [*lines, "good=1"])
     value = find_cookies(jar, target, {})
     assert "good=1" in value.split("; ")

@@ -9,6 +9,7 @@ import os
 import ssl
 import threading
 import time
+import weakref
 from contextlib import closing
 from typing import Any
 
@@ -17,11 +18,13 @@ import pytest
 from pants import Engine
 from pants.http import ClientLimits, HTTPClient, HTTPResponse, HTTPServer
 from pants.http._decoding import make_decoder
-from pants.http.client import Exchange, MalformedResponse, RequestClosed, RequestTimedOut, Timeout
+from pants.http.auth import AuthBase
+from pants.http.client import Exchange, MalformedResponse, RequestClosed, RequestTimedOut, Retries, Timeout
 from pants.testing import run_until
+from tests.http.client_support import run_until_closed
 from tests.http.peers_support import DEADLINE
 from tests.http.rogue_support import Caller, RogueServer, chunked, replying
-from tests.http.ws_client_support import status
+from tests.http.ws_client_support import certificates, status
 
 OK = status("200 OK", content=b"fine")
 
@@ -410,3 +413,185 @@ def test_trailers() -> None:
         assert dict(response.trailers) == {"X-Digest": "42"}
         assert "X-Digest" not in response.headers
         client.close()
+
+
+# --- What two at once must not do to each other ----------------------------------------------------------------------
+
+
+def test_one_thread_asks_and_another_waits() -> None:
+    """Nobody else runs the engine."""
+    with RogueServer(replying(*[OK] * 300)) as server, closing(HTTPClient(max_connections=1)) as client:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            for _ in range(150):
+                assert pool.submit(client.get(server.url).wait, DEADLINE).result().content == b"fine"
+                exchange = client.get(server.url)
+                other = pool.submit(exchange.wait, DEADLINE)
+                assert exchange.wait(DEADLINE).content == b"fine"
+                assert other.result(DEADLINE).content == b"fine"
+        client.close()
+
+
+def test_sessions_do_not_reach_into_timers_either() -> None:
+    with RogueServer(replying(OK, OK)) as server, closing(HTTPClient()) as client:
+        seen: list[Exchange] = []
+        client.engine.defer(0, lambda: seen.append(client.get(server.url + "timer")))
+        with client.session(headers={"X-Secret": "1"}):
+            while not seen or not seen[0].done:
+                client.get(server.url + "session").wait(DEADLINE)
+        client.close()
+    found = {"x-secret" in dict(request.fields) for request in server.requests if "/timer" in request.line}
+    assert found == {False}
+
+
+def test_ctrl_c_in_what_waits_leaves_the_one_before_done() -> None:
+    class Interrupting(AuthBase):
+        def __call__(self, request: Any) -> None:
+            raise KeyboardInterrupt
+
+    with RogueServer(replying(OK, OK)) as server, closing(HTTPClient(max_connections=1)) as client:
+        first = client.get(server.url)
+        second = client.get(server.url, auth=Interrupting(), on_error=lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            run_until(lambda: second.done, DEADLINE)
+        assert first.wait(DEADLINE).content == b"fine"
+        with pytest.raises(RequestClosed):
+            second.wait(DEADLINE)
+        client.close()
+
+
+def test_a_taker_that_pauses_polls_and_is_resumed_gets_the_rest() -> None:
+    pieces: list[bytes] = []
+
+    def take(response: HTTPResponse, data: bytes) -> None:
+        pieces.append(data)
+        if len(pieces) == 1:
+            response.pause_body()
+            client.engine.callback(response.resume_body)
+            client.engine.poll(0)
+            client.engine.poll(0)
+
+    def script(caller: Caller) -> None:
+        caller.read_request()
+        caller.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        told.wait(DEADLINE)
+        caller.send(b"world")
+        caller.read_rest()
+
+    told = threading.Event()
+    with RogueServer(script) as server, closing(HTTPClient()) as client:
+        exchange = client.get(server.url, on_data=take)
+        run_until(lambda: pieces, DEADLINE)
+        told.set()
+        exchange.wait(DEADLINE)
+        client.close()
+    assert b"".join(pieces) == b"helloworld"
+
+
+def test_cookies_of_a_response_that_is_retried_go_along() -> None:
+    busy = status("503 Busy", "Set-Cookie: sid=1", content=b"")
+    with RogueServer(replying(busy), replying(OK)) as server, closing(HTTPClient()) as client:
+        client.get(server.url, retries=Retries(count=1, backoff=0)).wait(DEADLINE)
+        client.close()
+    assert ("cookie", "sid=1") in server.requests[1].fields
+
+
+def test_a_wait_that_is_over_silences_no_error(caplog: pytest.LogCaptureFixture, expect_log: Any) -> None:
+    expect_log("has closed the connection")
+    go_on = threading.Event()
+
+    def script(caller: Caller) -> None:
+        caller.read_request()
+        go_on.wait(DEADLINE)
+
+    with RogueServer(script) as server, closing(HTTPClient()) as client:
+        exchange = client.get(server.url)
+        with pytest.raises(TimeoutError):
+            exchange.wait(0.05)
+        go_on.set()
+        run_until(lambda: exchange.done, DEADLINE)
+        client.close()
+    assert "has closed the connection" in caplog.text
+
+
+def test_the_content_is_there_in_on_error() -> None:
+    """Docstring: the response, as far as it has arrived."""
+    seen: list[bytes | None] = []
+
+    def script(caller: Caller) -> None:
+        caller.read_request()
+        caller.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+
+    limits = ClientLimits(spool_size=2)
+    with RogueServer(script) as server, closing(HTTPClient(limits=limits)) as client:
+        exchange = client.get(server.url, on_error=lambda response, _: seen.append(response.content))
+        run_until(lambda: exchange.done, DEADLINE)
+        client.close()
+    assert seen == [b"hello"]
+
+
+def test_headers_of_sessions_are_checked_before_they_change() -> None:
+    with closing(HTTPClient(headers={"X-A": "1", "User-Agent": None})) as client:
+        headers = client.session().headers
+        for wrong in ("a\nb", "\x00"):
+            with pytest.raises(ValueError, match="X-A"):
+                headers["X-A"] = wrong
+        assert headers["X-A"] == "1"
+        headers["Host"] = "a"
+        headers["Host"] = "b"
+        with pytest.raises(ValueError, match="Host"):
+            headers.add("Host", "c")
+        other = client.session()
+        other.headers = headers
+        assert dict(other.headers) == dict(headers)
+        assert "User-Agent" not in other.headers
+        assert "Host" not in client.session().headers
+
+
+def test_accepted_certificates_share_the_limit_of_connections() -> None:
+    """However many hooks accept it."""
+    with (
+        RogueServer(replying(OK, OK, OK), context=certificates().unknown) as server,
+        closing(HTTPClient(max_connections=2, max_idle=0)) as client,
+    ):
+        exchanges = [client.get(server.url, on_ssl_error=lambda *_: True) for _ in range(6)]
+        most = 0
+        while not all(exchange.done for exchange in exchanges):
+            client.engine.poll(1)
+            most = max(most, *(len(pool._connections) for pool in client._pools.values()), 0)
+        assert [exchange.wait().content for exchange in exchanges] == [b"fine"] * 6
+        client.close()
+    assert most <= 2
+
+
+def test_each_origin_s_certificate_is_asked_about() -> None:
+    asked: list[str | None] = []
+
+    def hook(response: HTTPResponse, *_: Any) -> bool:
+        asked.append(response.request.url.netloc)
+        return True
+
+    with RogueServer(replying(OK), context=certificates().unknown) as second:
+        moved = status("302 Found", f"Location: {second.url}", content=b"")
+        with RogueServer(replying(moved), context=certificates().unknown) as first, closing(HTTPClient()) as client:
+            assert client.get(first.url, on_ssl_error=hook).wait(DEADLINE).content == b"fine"
+            client.close()
+    assert len(asked) == 2
+
+
+def test_a_client_that_has_accepted_a_certificate_may_be_dropped() -> None:
+    class Accepting(HTTPClient):
+        def on_ssl_error(self, response: Any, certificate: Any, exception: Any) -> bool:
+            return True
+
+    with RogueServer(replying(OK), context=certificates().unknown) as server:
+        gc.disable()
+        try:
+            client = Accepting()
+            client.get(server.url).wait(DEADLINE)
+            gone = weakref.ref(client)
+            del client
+            assert gone() is None
+        finally:
+            gc.enable()
+        Engine.instance().poll(0)
+        run_until_closed(server)

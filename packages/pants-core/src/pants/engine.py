@@ -116,9 +116,7 @@ class Engine:
         self.time = self.clock()
         #: The identifier (`threading.get_ident`) of the thread in which `start` or `poll` is running, or None.
         self.thread: int | None = None
-        #: Held by a thread that calls `poll` only for as long as no other one runs the engine: `start` and `poll` wait
-        #: until it has let go, and have it do so soon.
-        self.lock = threading.Lock()
+        self._lock_of_turns = threading.Lock()  # held by the thread that runs the engine
         self._turning = False
         self._started = False
         self._stopped = False
@@ -165,22 +163,50 @@ class Engine:
         self._check_open()
         poll_timeout = _checked_timeout(poll_timeout)
         thread = threading.get_ident()
-        if self._started or (self._turning and self.thread in (None, thread)):
+        if self._started or self.thread == thread or (self.thread is None and self._turning):
             raise RuntimeError("The engine is running already; to wait inside a hook, call poll() repeatedly")
-        with self._alone():
+        self._claim()
+        try:
             self._started = True
             self.thread = thread
             self._run(poll_timeout)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Wait until no other thread is running the engine."""
-        while not self.lock.acquire(timeout=_CLAIM_PACE):
-            self._wake()
-        try:
-            yield
         finally:
-            self.lock.release()
+            self.thread = None
+            self._lock_of_turns.release()
+
+    def _claim(self) -> None:
+        """Wait until no other thread polls the engine, and keep others from it.
+
+        Raises:
+            RuntimeError: Another thread has started it.
+        """
+        while not self._lock_of_turns.acquire(timeout=_CLAIM_PACE):
+            if self._started:
+                raise RuntimeError("The engine is running in another thread, which call_from_thread() reaches")
+            self._wake()
+
+    def run_inside(self, function: Callable[[], object]) -> bool:
+        """Call a function in this thread as if the engine called it, unless another thread is running the engine.
+
+        Returns:
+            Whether it was called; if not, there is `call_from_thread`.
+
+        Raises:
+            Exception: Whatever it raises.
+        """
+        thread = threading.get_ident()
+        if self.thread == thread:
+            function()
+            return True
+        if not self._lock_of_turns.acquire(blocking=False):
+            return False
+        self.thread = thread
+        try:
+            function()
+        finally:
+            self.thread = None
+            self._lock_of_turns.release()
+        return True
 
     def _run(self, poll_timeout: float) -> None:
         self._stopped = self._interrupted = False
@@ -194,7 +220,6 @@ class Engine:
                 raise KeyboardInterrupt
         finally:
             self._started = self._stopped = self._turning = False
-            self.thread = None
             self.current = self._handler = None
             self._interrupted = self._timers.halted = False
 
@@ -219,22 +244,20 @@ class Engine:
         """
         poll_timeout = _checked_timeout(poll_timeout)
         self._check_open()
-        if self._turning and self.thread not in (None, threading.get_ident()):
-            if self._started:
-                raise RuntimeError("The engine is running in another thread, which call_from_thread() reaches")
-            with self._alone():
-                self.poll(poll_timeout)
-            return
-        if self._turning or self.current is not None or self._handler is not None:
+        thread = threading.get_ident()
+        is_inside = self._turning or self.current is not None or self._handler is not None
+        if self.thread == thread or (self.thread is None and is_inside):
             self._poll_nested(poll_timeout)
             return
-        self._turning = True
-        self.thread = threading.get_ident()
+        self._claim()
         try:
+            self._turning = True
+            self.thread = thread
             self._turn(poll_timeout)
         finally:
             self._turning = False
             self.thread = self.current = self._handler = None
+            self._lock_of_turns.release()
 
     def _turn(self, poll_timeout: float) -> None:
         # What is run before the wait may be what a hook is waiting for by polling, so then this turn does not wait.

@@ -56,38 +56,39 @@ class CertificateProbe(Dialling):
         return pool.route.pinned(self._certificate, with_certificate=False)
 
     def _dialled(self) -> None:
-        exchange, pool, error = self._exchange, self._pool, self._error
+        exchange, pool, error = self._let_go(), self._pool, self._error
         assert isinstance(self.socket, ssl.SSLSocket)
         if exchange is None:
             return
         if self._certificate is None:
             certificate = self.socket.getpeercert(binary_form=True)
-            self._leave()
+            self.close(flush=False)
             pool.probe(exchange, error, certificate)
-            return
-        error.certificate = self.socket.getpeercert() or {}
-        self._leave()
-        if exchange._accepts_certificate(error):
-            pool.accept(exchange, self._certificate)
+        else:
+            error.certificate = self.socket.getpeercert() or {}
+            self.close(flush=False)
+            if exchange._accepts_certificate(error):
+                pool.accept(exchange, self._certificate)
+        pool.remove(self)  # now that the pool has another one
 
-    def _leave(self) -> None:
-        """Let go of the exchange."""
+    def _let_go(self) -> Exchange | None:
+        """Return the exchange, which has nothing to do with this any more."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange._connection = None
-        self.close(flush=False)
+        return exchange
 
     def abandon(self) -> None:
         """The exchange does not want it any more."""
         self._exchange = None
         self.close(flush=False)
+        self._pool.remove(self)
 
     def on_close(self) -> None:
         """See `pants.Stream`. Whatever went wrong here, the certificate could not be verified before."""
         if self._cancel_overdue is not None:
             self._cancel_overdue()
-        exchange = self._exchange
-        self._leave()
+        exchange = self._let_go()
         if exchange is not None:
             exchange._fail(self._error)
         self._pool.remove(self)

@@ -30,7 +30,7 @@ from pants.http.utils import HTTPHeaders
 
 if TYPE_CHECKING:
     from pants.http._client_exchange import Exchange
-    from pants.http._client_pool import Pool
+    from pants.http._client_pool import Lane, Pool
 
 # RFC 9110 §15: responses that have no content.
 _WITHOUT_CONTENT: Final = frozenset({204, 304})
@@ -49,6 +49,7 @@ class ClientConnection(Dialling):
 
     Args:
         pool: What it belongs to.
+        lane: Where it is kept in that.
         exchange: Which it is made for.
     """
 
@@ -73,13 +74,15 @@ class ClientConnection(Dialling):
         "_told_phases",
         "_taken",
         "first_at",
+        "lane",
         "pool",
         "sent_at",
     )
 
-    def __init__(self, pool: Pool, exchange: Exchange) -> None:
+    def __init__(self, pool: Pool, lane: Lane, exchange: Exchange) -> None:
         super().__init__(engine=pool.engine)
         self.pool = pool
+        self.lane = lane
         self.high_water = None  # the content of requests is written at the kernel's pace
         self._exchange: Exchange | None = exchange
         self._exchanges = 0
@@ -122,6 +125,9 @@ class ClientConnection(Dialling):
         self._secured_at = self.engine.clock()
         super().on_ssl_handshake()
 
+    def _tunnelled(self) -> None:
+        self._tcp_at = self.engine.clock()
+
     def _dialled(self) -> None:
         self._ready = True
         exchange = self._exchange
@@ -152,7 +158,8 @@ class ClientConnection(Dialling):
             error.__cause__ = exception
             if exchange is not None:
                 self._exchange = None
-                self.pool.certificate_refused(exchange, error)
+                self.pool.certificate_refused(self.lane, exchange, error)
+                self.pool.remove(self)  # now that the pool has another one
             return
         self._fail(_caused(ConnectionFailed(f"TLS could not be agreed on with {host}: {exception}"), exception))
 
@@ -346,11 +353,14 @@ class ClientConnection(Dialling):
         if self._keep:
             self._reader.reset()
             self._watch_by(self.pool.limits.keep_alive_timeout)
-            self.pool.release(self)
+            try:
+                self.pool.release(self)
+            finally:  # what waited may have begun by that, and been interrupted
+                exchange._content_ended()
         else:
             self.close(flush=False)
             self.pool.remove(self)
-        exchange._content_ended()
+            exchange._content_ended()
 
     def pause_content(self) -> None:
         """Receive no more for now."""
@@ -358,8 +368,9 @@ class ClientConnection(Dialling):
 
     def resume_content(self) -> None:
         """Go on receiving."""
-        self._active_at = self.engine.clock()
-        self.resume_reading()
+        if self._reading_paused:
+            self._active_at = self.engine.clock()
+            self.resume_reading()
 
     def has_surprise(self, careful: bool) -> bool:
         """Whether something has arrived since the last response, so that the connection is not to be used again.

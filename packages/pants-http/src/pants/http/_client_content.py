@@ -61,7 +61,8 @@ class Content:
             Exception: Whatever the taker raises.
         """
         self._pending.append(data)
-        self._pump()
+        if self._pump() and self._exchange is not None:
+            self._exchange._resume_connection()  # the taker may have paused it, polled, and been resumed
 
     def is_sound(self) -> bool:
         """There is no more: whether it is as it should be, as far as that can be told; where not, the exchange fails.

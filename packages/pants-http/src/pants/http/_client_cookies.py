@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
@@ -111,17 +111,17 @@ class Jar(CookieJar):
         self._count = 0  # at least as many as there are
         self._swept_at = 0.0
 
-    def make_cookies(self, response: Any, request: Any) -> Sequence[Cookie]:
-        """Return the cookies of a response; see `http.cookiejar.CookieJar.make_cookies`."""
-        cookies = super().make_cookies(response, request)
-        if request.type == "https":
-            return cookies
-        # draft-ietf-httpbis-rfc6265bis §5.7: what is not secure does not take the place of what is.
-        return [cookie for cookie in cookies if not self._is_secure_already(cookie)]
-
-    def _is_secure_already(self, cookie: Cookie) -> bool:
-        paths = self._cookies.get(cookie.domain, {})  # type: ignore[attr-defined]
-        return any(cookie.name in kept and kept[cookie.name].secure for kept in paths.values())
+    def has_secure(self, name: str, host: str) -> bool:
+        """Whether there is a secure cookie of that name that a host, or one above or below it, has set."""
+        host = f"[{host}]" if ":" in host else host
+        if "." not in host:  # which http.cookiejar has a name for
+            host += ".local"
+        for domain, paths in self._cookies.items():  # type: ignore[attr-defined]
+            domain = domain.removeprefix(".")
+            if domain == host or host.endswith(f".{domain}") or domain.endswith(f".{host}"):
+                if any(name in kept and kept[name].secure for kept in paths.values()):
+                    return True
+        return False
 
     def set_cookie(self, cookie: Cookie) -> None:
         """Keep a cookie. The oldest ones give way where there are too many."""
@@ -172,11 +172,6 @@ def _domains(host: str) -> Iterator[str]:
         host = host.partition(".")[2]
 
 
-def new_jar() -> CookieJar:
-    """Return an empty jar."""
-    return Jar()
-
-
 def is_empty(jar: CookieJar) -> bool:
     """Whether there is no cookie in a jar."""
     return not jar._cookies  # type: ignore[attr-defined]  # len() walks through all of them
@@ -190,7 +185,11 @@ def store_cookies(jar: CookieJar, target: Target, lines: list[str]) -> None:
         target: What was asked.
         lines: The values of Set-Cookie.
     """
-    lines = [_cleaned(line, target.host) for line in lines[:_MOST_SET]]
+    host = target.host.removesuffix(".")
+    lines = [_cleaned(line, host) for line in lines[:_MOST_SET]]
+    if not target.secure and isinstance(jar, Jar):
+        # draft-ietf-httpbis-rfc6265bis §5.7: what is not secure neither replaces, removes nor hides what is.
+        lines = [line for line in lines if not jar.has_secure(line.partition("=")[0].strip(" \t"), host)]
     jar.extract_cookies(_Answered(lines), _Asked(target))  # type: ignore[arg-type]
 
 

@@ -88,7 +88,7 @@ class Exchange:
         "_probed",
         "_repeated",
         "_retries",
-        "_waited_for",
+        "_waiters",
         "client",
         "done",
         "error",
@@ -115,11 +115,12 @@ class Exchange:
         self._content: Content | None = None  # where the content goes by another way than the plain one
         self.error: Exception | None = None
         self._event: threading.Event | None = None
-        self._waited_for = self._hook_running = False
+        self._hook_running = False
+        self._waiters = 0
         self._probed = False  # whether the program has been asked about a certificate
         self._cancel_timer: Callable[[], None] | None = None  # of the time before it is made again
         self._cancel_total: Callable[[], None] | None = None
-        self._asked = self._found_at = 0.0
+        self._asked = self._found_at = client.engine.clock()
 
     def __repr__(self) -> str:
         state = "under way" if not self.done else "done" if self.error is None else "failed"
@@ -167,8 +168,9 @@ class Exchange:
         if self.done:  # cancelled before it got here, from another thread
             return
         total = self.request._timeout.total
-        if total is not None:
-            self._cancel_total = self.client.engine.defer(total, self._overdue)
+        if total is not None:  # which may have begun in another thread
+            left = max(0.0, total - (self.client.engine.clock() - self._asked))
+            self._cancel_total = self.client.engine.defer(left, self._overdue)
         self._submit()
 
     def _overdue(self) -> None:
@@ -176,7 +178,6 @@ class Exchange:
 
     def _submit(self) -> None:
         """Have the request sent, once there is a connection for it."""
-        self._asked = self._found_at = self.client.engine.clock()
         try:
             self.client._find_pool(self.request).submit(self)
         except Exception as error:  # noqa: BLE001 - the environment may name what is no proxy
@@ -411,15 +412,19 @@ class Exchange:
 
     def _repeat_in(self, delay: float) -> None:
         self._repeated += 1
+        if self.response is not None:
+            self.response.close()
         self._forget_response()
         self._cancel_timer = self.client.engine.defer(delay, self._again)
 
     def _again(self) -> None:
         """Make the same request again."""
         self._cancel_timer = None
-        request = self.request
+        if self.response is not None:
+            self.response.close()
         self._forget_response()
-        request._headers = None  # what authorizes it may say something else now
+        self.request._reset()
+        self._asked = self._found_at = self.client.engine.clock()
         self._submit()
 
     def _follow(self) -> None:
@@ -427,14 +432,19 @@ class Exchange:
         following, response = self._following, self.response
         assert following is not None
         assert response is not None
-        response._exchange = None
         self.history = [*self.history, response]
-        self._following = None
+        if following.origin != self.request.origin:
+            self._probed = False
         self.request = following
         self._forget_response()
+        self._asked = self._found_at = self.client.engine.clock()
         self._submit()
 
     def _forget_response(self) -> None:
+        if self.response is not None:
+            self.response._exchange = None
+        if self._content is not None:
+            self._content.drop()
         self.response = self._content = self._following = None
 
     # --- The end ------------------------------------------------------------------------------------------------
@@ -445,8 +455,9 @@ class Exchange:
             return
         response = self.response or HTTPResponse(self.request)
         self._end(error)
-        if not (self._waited_for and self.client._is_own(self._hook("on_error"))):
+        if not (self._waiters and self.client._is_own(self._hook("on_error"))):
             self._call("on_error", response, error)
+        response.close()
         _forget_frames(error)
 
     def _fail_soon(self, error: Exception) -> None:
@@ -460,6 +471,8 @@ class Exchange:
     def _cancel(self) -> None:
         if not self.done:
             self._end(RequestCancelled(f"{self.request!r} was cancelled"))
+            if self.response is not None:
+                self.response.close()
 
     def cancel(self) -> None:
         """Give it up. Neither ``on_response`` nor ``on_error`` is called any more; `wait` raises `RequestCancelled`.
@@ -472,8 +485,6 @@ class Exchange:
         self.error = error
         if self.response is not None:
             self.response._exchange = None
-            if error is not None:
-                self.response.close()
         if self._connection is not None or self._pool is not None:
             self._drop_connection()
         if self._content is not None:
@@ -512,7 +523,8 @@ class Exchange:
         """Wait for the end.
 
         Called in another thread than the engine's, it blocks that thread. Where the engine does not run otherwise, it
-        is run meanwhile; inside a hook as well, as `Engine.poll` allows.
+        is run meanwhile; inside a hook as well, as `Engine.poll` allows. There it may wait for a connection that the
+        hook's own response is in the midst of; `Timeout.queue` bounds that.
 
         Args:
             timeout: Seconds to wait, or None for as long as it takes. The exchange goes on all the same.
@@ -524,13 +536,16 @@ class Exchange:
             HTTPClientException, CertificateError: What ``on_error`` is called with; or it was cancelled.
             TimeoutError: The time is over.
         """
-        self._waited_for = True
         until = None if timeout is None else time.monotonic() + timeout
-        while not self.done:
-            left = None if until is None else until - time.monotonic()
-            if left is not None and left <= 0:
-                raise TimeoutError(f"{self.request!r} has not come to its end within {timeout} seconds")
-            self._wait_some(left)
+        self._waiters += 1
+        try:
+            while not self.done:
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError(f"{self.request!r} has not come to its end within {timeout} seconds")
+                self._wait_some(left)
+        finally:
+            self._waiters -= 1
         if self.error is None:
             assert self.response is not None
             return self.response
@@ -543,21 +558,20 @@ class Exchange:
 
     def _wait_some(self, left: float | None) -> None:
         """Wait for the end, or something that may lead to it, but no longer than ``left`` seconds."""
-        engine = self.client.engine
         if self.client._is_elsewhere():
             # Whoever runs the engine there may leave it before this exchange has come to its end.
             self._need_event().wait(_TAKE_OVER_PACE if left is None else min(left, _TAKE_OVER_PACE))
-        elif engine.thread is not None:
-            if self._hook_running:
-                raise RuntimeError("wait() in a hook of the very exchange that is waited for; it would never end")
-            engine.poll(left)
-        elif engine.lock.acquire(blocking=False):
-            try:
-                engine.poll(left)
-            finally:
-                engine.lock.release()
-        else:  # another thread is about to run it
-            self._need_event().wait(_TAKE_OVER_PACE)
+            return
+        if self._hook_running:
+            raise RuntimeError("wait() in a hook of the very exchange that is waited for; it would never end")
+        token = ACTIVE.set(())  # what is run meanwhile has nothing to do with the session around this
+        try:
+            self.client.engine.poll(left)
+        except RuntimeError:
+            if not self.client._is_elsewhere():  # started there in this very moment
+                raise
+        finally:
+            ACTIVE.reset(token)
 
     def _need_event(self) -> threading.Event:
         with _event_lock:

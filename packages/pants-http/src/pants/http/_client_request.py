@@ -14,7 +14,7 @@ from pants._version import __version__
 from pants.http._answer import checked_fields, encoded
 from pants.http._client_body import Body, make_body
 from pants.http._client_cookies import check_cookies, find_cookies, is_empty
-from pants.http._client_settings import Route, Timeout
+from pants.http._client_settings import Route, Timeout, check_timeout
 from pants.http._cookies import parse_cookies
 from pants.http._decoding import accept_encoding
 from pants.http._target import Target, parse_target
@@ -36,6 +36,7 @@ _PLAIN_END: Final = encoded(list(DEFAULT_FIELDS)) + b"\r\n"
 _WITHOUT_SECRETS: Final = "TRACE"
 # The longest content of which a digest is made, in bytes.
 _MOST_HASHED: Final = 16 * 1024 * 1024
+_ONE_HOST: Final = "there is one header Host (RFC 9112 §3.2)"
 # What the client sets by itself, and what to do instead.
 _OWN_FIELDS: Final = {
     "connection": "keep_alive=False closes the connection",
@@ -117,7 +118,7 @@ class HTTPRequest:
         headers: HTTPHeaders | None,
         cookies: SimpleCookie | None,
         body: list[Any],
-        timeout: Timeout,
+        timeout: Timeout | float,
         max_redirects: int,
         keep_alive: bool,
         auth: AuthBase | None,
@@ -129,7 +130,7 @@ class HTTPRequest:
         self._headers = headers
         self._cookies = cookies
         self.body = body
-        self._timeout = timeout
+        self._timeout = timeout if timeout.__class__ is Timeout else check_timeout(timeout)
         self.max_redirects = max_redirects
         self.keep_alive = keep_alive
         self.auth = auth
@@ -277,6 +278,11 @@ class HTTPRequest:
         line = f"{self.method} {target.url if absolute else target.resource} HTTP/1.1\r\n"
         return line.encode("latin-1") + encoded(fields) + b"\r\n"
 
+    def _reset(self) -> None:
+        """It is sent once more: what it says may be something else by now."""
+        self._headers = self._cookies = None
+        self._plain = False
+
     def hash_body(self, name: str) -> str | None:
         """Return the digest of the content, in hexadecimal.
 
@@ -360,19 +366,22 @@ class SessionHeaders(HTTPHeaders):
     def __init__(self, fields: HTTPHeaders | None = None) -> None:
         super().__init__(DEFAULT_FIELDS)
         self.plain = True
-        if isinstance(fields, SessionHeaders):
-            self._values = {name: list(values) for name, values in fields._values.items()}
-            self.plain = fields.plain
+        if fields is not None:
+            self._values = {name.lower(): fields.get_list(name) for name in fields}
+            self.plain = isinstance(fields, SessionHeaders) and fields.plain
 
     def add(self, name: str, value: str) -> None:
         """Add a value to those that ``name`` has."""
+        ((name, value),) = check_fields([(name, value)])
+        if name.lower() == "host" and name in self:
+            raise ValueError(_ONE_HOST)
         self.plain = False
-        for checked_name, checked in check_fields([(name, value)]):
-            super().add(checked_name, checked)
+        super().add(name, value)
 
     def __setitem__(self, name: str, value: str) -> None:
-        self.pop(name, None)
-        self.add(name, value)
+        ((name, value),) = check_fields([(name, value)])
+        self.plain = False
+        super().__setitem__(name, value)
 
     def __delitem__(self, name: str) -> None:
         self.plain = False
@@ -429,7 +438,7 @@ def check_fields(fields: Any) -> list[tuple[str, str]]:
         if hint is not None:
             raise ValueError(f"the header {name} is set by the client itself: {hint}")
     if sum(name.lower() == "host" for name, _ in checked) > 1:
-        raise ValueError("there is one header Host (RFC 9112 §3.2)")
+        raise ValueError(_ONE_HOST)
     return checked
 
 

@@ -9,7 +9,7 @@ from http.cookiejar import CookieJar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
-from pants.http._client_cookies import check_cookies, new_jar
+from pants.http._client_cookies import Jar, check_cookies
 from pants.http._client_exchange import Exchange
 from pants.http._client_request import HTTPRequest, SessionHeaders, with_params
 from pants.http._client_settings import (
@@ -76,6 +76,7 @@ class Session:
         proxy: The URL of an HTTP proxy, True for what the environment says (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY,
             NO_PROXY), the default, or False for none. The environment is looked at when an origin is first asked.
         retries: How often a request that failed is made again, 0 by default; or `Retries`.
+        parent: The session to take from what is not given; the client's active one by default.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -139,16 +140,16 @@ class Session:
             self._jar = cookies
         elif cookies is not None:
             self._given_cookies = check_cookies(cookies)
-            self._jar = new_jar()
+            self._jar = Jar()
         elif parent is not None:
             self._jar, self._given_cookies = parent._jar, parent._given_cookies
         else:
-            self._jar = new_jar()
+            self._jar = Jar()
         base = client._plain_route if parent is None else parent._route
         self._route = client._find_route(base, verify_ssl, ssl_options, proxy)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self.client!r}>"
+        return f"<{type(self).__name__} of {self._client()!r}>"
 
     # --- Settings -----------------------------------------------------------------------------------------------
 
@@ -175,7 +176,7 @@ class Session:
 
     @headers.setter
     def headers(self, headers: Any) -> None:
-        changed = SessionHeaders()
+        changed = SessionHeaders(headers if isinstance(headers, SessionHeaders) else None)
         changed.override(headers)
         self._headers = changed
 

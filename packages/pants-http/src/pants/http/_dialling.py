@@ -64,6 +64,9 @@ class Dialling(Carrier):
             self.startSSL(tls)
         self.connect((target.host, target.port))
 
+    def _tunnelled(self) -> None:
+        """The proxy has opened the tunnel."""
+
     def _dialled(self) -> None:
         """The target can be written to."""
         raise NotImplementedError
@@ -120,9 +123,12 @@ class Dialling(Carrier):
         target = tunnel.target
         if not 200 <= status < 300:
             self._tunnel_refused(f"the proxy answered with {status} to CONNECT {target.authority}", status, headers)
-        elif tunnel.reader.rest:
+            return
+        if tunnel.reader.rest:
             self._tunnel_refused("the proxy has sent something nobody has asked for", status, headers)
-        elif target.secure:
+            return
+        self._tunnelled()
+        if target.secure:
             self._tls_host = without_root(target.host)  # whose certificate it is to be, rather than the proxy's
             try:
                 self.startSSL(tunnel.tls)

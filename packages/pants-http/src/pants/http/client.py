@@ -55,6 +55,8 @@ log = logging.getLogger("pants.http")
 
 # Ways to servers that are remembered; more than a few come of options that are made up anew for each request.
 _MOST_ROUTES: Final = 64
+# Origins of which is remembered that their certificates were accepted, once there are no connections to them.
+_MOST_ACCEPTING: Final = 256
 _OF_PARTS: Final = ("on_headers", "on_progress", "on_data")
 # Seconds that may be spent in one turn of the engine on decoding content and handing it out.
 _CONTENT_PER_TURN: Final = 0.01
@@ -127,6 +129,7 @@ class HTTPClient:
         self._reply_parser = ReplyParser(limits)
         self._pools: dict[tuple[Route, str], Pool] = {}
         self._rest = Rest(max_idle)
+        self._accepting: dict[Pool, None] = {}  # those in which a certificate was accepted
         self._exchanges: set[Exchange] = set()
         self._closed = False
         self._home = threading.get_ident()
@@ -134,7 +137,7 @@ class HTTPClient:
         self._routes: dict[tuple[Any, ...], Route] = {}
         self._plain_route = Route(True, True, None)
         # Whether there are hooks that hear of a response before it is complete.
-        self._hears_parts = any(
+        self._hears_parts = self.__dict__.get("_hears_parts", False) or any(
             getattr(type(self), name, None) is not getattr(HTTPClient, name, None) for name in _OF_PARTS
         )
         self._session = None  # type: ignore[assignment]
@@ -238,7 +241,8 @@ class HTTPClient:
 
         It costs three more connections, so it is only done where this is overridden. Nothing of the request, nor the
         client's own certificate, is sent before. What is accepted is that very certificate, for all requests to that
-        origin for which this same function would be asked; not for others.
+        origin for which this same function would be asked; not for others. One that OpenSSL would not take even so, as
+        that of a client, is not asked about.
 
         Args:
             response: The response, of which nothing has arrived; ``response.request`` tells which host was meant.
@@ -289,13 +293,15 @@ class HTTPClient:
 
     def _abort(self) -> None:
         """The engine is closing."""
-        if not self._closed:
-            self._closed = True
-            for pool in list(self._pools.values()):
-                pool.forget_waiting()
-            for exchange in list(self._exchanges):
+        was_closed, self._closed = self._closed, True
+        for pool in list(self._pools.values()):
+            pool.forget_waiting()
+        for exchange in list(self._exchanges):
+            if was_closed:
+                exchange._cancel()
+            else:
                 exchange._fail(RequestClosed("the engine was closed"))
-            self._close_idle()
+        self._close_idle()
 
     # --- For sessions, exchanges and pools --------------------------------------------------------------------------
 
@@ -304,12 +310,12 @@ class HTTPClient:
         return self.engine.thread not in (None, threading.get_ident())
 
     def _call_home(self, function: Callable[[], object]) -> None:
-        """Call a function, in the engine's thread: now, if this is it; it may be, if the client was made in it."""
-        running = self.engine.thread
-        if (self._home if running is None else running) == threading.get_ident():
+        """Call a function in the engine's thread: now, if this is it, or may be."""
+        engine = self.engine
+        if engine.thread == (thread := threading.get_ident()):
             function()
-        elif not self.engine.closed:
-            self.engine.call_from_thread(function)
+        elif not (thread == self._home and engine.run_inside(function)) and not engine.closed:
+            engine.call_from_thread(function)
 
     def _end_of_turn(self) -> float:
         """When what is done in this turn with content, of all responses, should end; on the engine's clock."""
@@ -362,7 +368,17 @@ class HTTPClient:
             pool = self._pools[key] = Pool(self, target, request._route)
         return pool
 
-    def _forget_pool(self, pool: Pool) -> None:
+    def _pool_is_empty(self, pool: Pool) -> None:
+        """A pool has no connections, and nothing waits for one: forget it, unless it knows what was accepted."""
+        if pool.is_accepting:
+            self._accepting.pop(pool, None)
+            self._accepting[pool] = None  # the latest last
+            if len(self._accepting) <= _MOST_ACCEPTING:
+                return
+            pool = next(iter(self._accepting))
+            if not pool.is_empty:
+                return
+        self._accepting.pop(pool, None)
         self._pools.pop((pool.route, pool.target.origin), None)
 
 

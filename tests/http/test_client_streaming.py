@@ -10,8 +10,6 @@ import itertools
 import os
 import random
 import select
-import socket
-import stat
 import threading
 import time
 import tracemalloc
@@ -32,6 +30,7 @@ from pants.http.client import (
     RequestClosed,
 )
 from pants.testing import run_until
+from tests.http.client_support import sockets_to
 from tests.http.peers_support import DEADLINE
 from tests.http.rogue_support import Caller, RogueServer, Script, chunked, head, replying, sending
 from tests.http.ws_client_support import certificates, status
@@ -52,19 +51,6 @@ ENCODERS: dict[str, Callable[[bytes], bytes]] = {
     "br": lambda data: brotli.compress(data, quality=4),
     "zstd": lambda data: zstandard.ZstdCompressor().compress(data),
 }
-
-
-def sockets_to(port: int) -> list[int]:
-    """The descriptors of this process that are connected to a port."""
-    found = []
-    for name in os.listdir("/dev/fd"):
-        with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                with socket.socket(fileno=os.dup(int(name))) as copy:
-                    address = copy.getpeername()
-                    if isinstance(address, tuple) and address[1] == port:
-                        found.append(int(name))
-    return found
 
 
 def run_for(client: HTTPClient, seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -113,6 +114,10 @@ def with_websockets(url: str, function: Callable[[Sync], Any], certs: Certificat
 
     def call() -> Any:
         context = certs.client_context() if url.startswith("wss:") else None
+        if context is not None:
+            # It reads and writes in two threads, which Python 3.11 does not lock: with TLS 1.3 there are tickets to be
+            # read while the request is written, and now and then that got lost.
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
         with websockets.sync.client.connect(
             url, ssl=context, proxy=None, open_timeout=DEADLINE, close_timeout=DEADLINE, max_size=LIMIT, **kwargs
         ) as client:

@@ -611,7 +611,7 @@ def at_stage(name: str, client: HTTPClient) -> Iterator[tuple[Stage, RogueServer
 def wait_for_end(caller: Caller) -> None:
     """Read nothing, until the connection has ended."""
     poll = select.poll()
-    poll.register(caller.sock, select.POLLRDHUP)
+    poll.register(caller.sock, getattr(select, "POLLRDHUP", select.POLLHUP))
     poll.poll(DEADLINE * 1000)
 
 

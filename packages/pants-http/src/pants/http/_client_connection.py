@@ -90,10 +90,10 @@ class ClientConnection(Dialling):
         self._absolute = pool.proxy is not None and not pool.target.secure
         self._body: LengthBody | ChunkedBody | BodyToEnd | None = None
         self._reader = ReplyReader(pool.reply_parser, pool.limits.interim)
-        self._producing = False  # whether the next of them is being asked for
         self._receiving = False  # whether something is being read that is not complete
         self._keep = False  # whether it may be used again after this response
         self._pieces: Iterator[bytes | FileSlice] | None = None  # of the request's content, still to be written
+        self._producing = False  # whether the next of them is being asked for
         self._cancel_check: Callable[[], None] | None = None
         self._check_at = 0.0
         self._taken: int | None = None  # of what was sent, when it was last looked

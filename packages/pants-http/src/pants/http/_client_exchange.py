@@ -343,8 +343,7 @@ class Exchange:
     @property
     def _may_be_sent_twice(self) -> bool:
         """Whether nothing is lost or done twice where the request is sent again (RFC 9110 §9.2.2)."""
-        request = self.request
-        return request.method in IDEMPOTENT and (request._body is None or request._body.replayable)
+        return self.request.method in IDEMPOTENT and self.request._is_replayable
 
     def _connection_failed(self, error: Exception, *, sent: bool, stale: bool) -> None:
         """The connection has failed.
@@ -359,10 +358,9 @@ class Exchange:
         if stale and self._may_be_sent_twice and not self.client._closed:
             self._again()
             return
-        replayable = request._body is None or request._body.replayable
         may_retry = isinstance(error, _PASSING) and not self.client._closed and not self._has_told()
         retries = self._retries if may_retry else None
-        if retries is not None and (not sent or (replayable and request.method in retries.methods)):
+        if retries is not None and (not sent or (request._is_replayable and request.method in retries.methods)):
             if (delay := retries.delay(self._repeated, None)) is not None:
                 self._repeat_in(delay)
                 return
@@ -401,7 +399,7 @@ class Exchange:
         assert retries is not None
         if response.status_code not in retries.statuses or request.method not in retries.methods:
             return False
-        if request._body is not None and not request._body.replayable:
+        if not request._is_replayable:
             return False
         delay = retries.delay(self._repeated, response)
         if delay is None:
@@ -418,11 +416,8 @@ class Exchange:
         self._cancel_timer = self.client.engine.defer(delay, self._again)
 
     def _again(self) -> None:
-        """Make the same request again."""
+        """Make the same request again; there is no response to it."""
         self._cancel_timer = None
-        if self.response is not None:
-            self.response.close()
-        self._forget_response()
         self.request._reset()
         self._asked = self._found_at = self.client.engine.clock()
         self._submit()

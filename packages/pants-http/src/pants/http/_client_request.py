@@ -278,6 +278,11 @@ class HTTPRequest:
         line = f"{self.method} {target.url if absolute else target.resource} HTTP/1.1\r\n"
         return line.encode("latin-1") + encoded(fields) + b"\r\n"
 
+    @property
+    def _is_replayable(self) -> bool:
+        """Whether its content, if there is any, can be sent again."""
+        return self._body is None or self._body.replayable
+
     def _reset(self) -> None:
         """It is sent once more: what it says may be something else by now."""
         self._headers = self._cookies = None

@@ -422,7 +422,7 @@ class HTTPResponse:
         if (self.status_code in (301, 302) and method == "POST") or (self.status_code == 303 and method != "HEAD"):
             method = "GET"
         again = request._again(target, method, redirects=1)
-        if again._body is not None and not again._body.replayable:
+        if not again._is_replayable:
             raise RedirectRefused("the server redirects, and the body came from an iterator; it cannot be sent again")
         return again
 
@@ -440,7 +440,7 @@ class HTTPResponse:
             return None
         if sum(earlier.status_code == 401 for earlier in self.history) >= _MOST_DEMANDS:
             return None
-        if request._body is not None and not request._body.replayable:
+        if not request._is_replayable:
             return None
         if not request.auth.handle_401(self):
             return None

@@ -278,30 +278,27 @@ class HTTPClient:
         self._call_home(self._close)
 
     def _close(self) -> None:
-        for pool in list(self._pools.values()):
-            pool.forget_waiting()
-        for exchange in list(self._exchanges):
-            exchange._cancel()
-        self._close_idle()
+        self._end_all(Exchange._cancel)
 
     def close_idle(self) -> None:
         """Close the connections that nobody uses at the moment."""
-        self._call_home(self._close_idle)
-
-    def _close_idle(self) -> None:
-        self._rest.close()
+        self._call_home(self._rest.close)
 
     def _abort(self) -> None:
         """The engine is closing."""
-        was_closed, self._closed = self._closed, True
+        if self._closed:  # by another thread, for which _close() could not be called any more
+            self._close()
+        else:
+            self._closed = True
+            self._end_all(lambda exchange: exchange._fail(RequestClosed("the engine was closed")))
+
+    def _end_all(self, end: Callable[[Exchange], object]) -> None:
+        """End what is under way, and close the connections. Nothing that waits gets one meanwhile."""
         for pool in list(self._pools.values()):
             pool.forget_waiting()
         for exchange in list(self._exchanges):
-            if was_closed:
-                exchange._cancel()
-            else:
-                exchange._fail(RequestClosed("the engine was closed"))
-        self._close_idle()
+            end(exchange)
+        self._rest.close()
 
     # --- For sessions, exchanges and pools --------------------------------------------------------------------------
 

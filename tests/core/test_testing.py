@@ -769,6 +769,40 @@ def test_a_reset_while_something_is_queued(engine: MemoryEngine) -> None:
     assert stream.life == ["connect", "close"]
 
 
+def test_a_peer_that_closes(engine: MemoryEngine) -> None:
+    stream, peer = engine.connect(Recorder)
+    stream.write(b"spam")
+    engine.advance()
+    assert peer.take() == b"spam"
+    peer.close()
+    assert stream.life == ["connect", "write", "end", "close"]
+    assert stream.close_error is None
+    assert not engine._memory.sockets
+    with pytest.raises(ConnectionError):
+        peer.send(b"spam")
+    peer.close()
+
+
+def test_a_peer_that_closes_with_something_unread(engine: MemoryEngine) -> None:
+    stream, peer = engine.connect(Recorder)
+    stream.write(b"spam")
+    engine.advance()
+    peer.close()
+    assert isinstance(stream.close_error, ConnectionResetError)
+    assert not engine._memory.sockets
+
+
+def test_a_peer_that_closes_and_took_nothing(engine: MemoryEngine) -> None:
+    stream, peer = engine.connect(Recorder)
+    peer.window = 0
+    stream.write(b"spam")
+    engine.advance()
+    peer.close()
+    assert stream.closed
+    assert engine.now == 0
+    assert not engine._memory.sockets
+
+
 def test_a_write_after_the_peer_has_gone(engine: MemoryEngine) -> None:
     class Stubborn(Recorder):
         def on_end(self) -> None:

@@ -379,6 +379,14 @@ class Peer:
         self._socket.shutdown(_socket.SHUT_WR)
         self._engine._settle()
 
+    def close(self) -> None:
+        """Be done with the connection: the stream gets its end, and what it sends from now on fails with EPIPE.
+
+        What has arrived and was not taken answers the stream with a reset, as in TCP. Closing again does nothing.
+        """
+        self._socket.close()
+        self._engine._settle()
+
     def reset(self) -> None:
         """Break the connection: whatever the stream reads or writes from now on fails with ECONNRESET."""
         self._socket.other.break_()
@@ -464,6 +472,7 @@ class _MemorySocket(_socket.socket):
             if self.inbox:  # as in TCP: what nobody will read is answered with a reset
                 self.other.break_()
             self.shut = self.other.ended = True
+            self.other.window = None  # nobody is there to wait for: what is sent fails
             self._poller.sockets.pop(self._number)
             self._number = -1
 

@@ -14,7 +14,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
@@ -25,9 +25,11 @@ from pants.http._ranges import parse_range
 from pants.http._refused import Refused
 from pants.http.utils import HTTPHeaders
 
-# Nothing blocks: neither a FIFO without a writer nor a device. No terminal becomes that of the process.
+# Nothing blocks, should a FIFO or a device take the place of a file right before it is opened. No terminal becomes that
+# of the process.
 _OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-# Besides those with exceptions of their own. The last three are those of sockets, and of devices without a driver.
+# Besides those with exceptions of their own. The last three are those of sockets, and of devices without a driver, that
+# are there instead all of a sudden.
 _NO_SUCH_FILE: Final = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP})
 
 # RFC 3986 §3.3, what a path is made of, besides letters and digits.
@@ -132,8 +134,17 @@ def _absolute(path: str) -> str:
     return path[1:] if path.startswith("//") else path  # POSIX lets two slashes be special; they are not
 
 
-def open_file(path: str) -> tuple[int, os.stat_result]:
-    """Open a regular file to read from it. It does not block, whatever is there.
+def open_file(
+    path: str, *, or_directory: bool = False, opener: Callable[[str, int], int] | None = None
+) -> tuple[int, os.stat_result]:
+    """Open a regular file to read from it. It does not block, whatever is there, and nothing else is opened.
+
+    To open a FIFO lets its writer go on, and to open a device may do anything.
+
+    Args:
+        path: The file.
+        or_directory: Whether it may be a directory.
+        opener: Called with the path and flags, to look at what is there and open it.
 
     Returns:
         A file descriptor, which the caller has to close, and the file's status.
@@ -143,7 +154,7 @@ def open_file(path: str) -> tuple[int, os.stat_result]:
         OSError: The system fails, as when there are too many open files.
     """
     try:
-        descriptor = os.open(path, _OPEN)
+        descriptor = _look_and_open(path, _OPEN) if opener is None else opener(path, _OPEN)
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no file can be called that
         raise Refused(404, "There is no such file") from None
     except PermissionError:
@@ -154,7 +165,7 @@ def open_file(path: str) -> tuple[int, os.stat_result]:
         raise
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        if not (stat.S_ISREG(status.st_mode) or (or_directory and stat.S_ISDIR(status.st_mode))):
             raise Refused(404, "There is no such file")
     except BaseException:
         os.close(descriptor)
@@ -162,7 +173,16 @@ def open_file(path: str) -> tuple[int, os.stat_result]:
     return descriptor, status
 
 
-def pick_variant(path: str, accept_encoding: str | None) -> tuple[str, str | None]:
+def _look_and_open(path: str, flags: int) -> int:
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise Refused(404, "There is no such file")
+    return os.open(path, flags)
+
+
+def pick_variant(
+    path: str, accept_encoding: str | None, may_send: Callable[[str], bool] | None = None
+) -> tuple[str, str | None]:
     """Choose between a file and those of its neighbours that hold it in compressed form.
 
     A neighbour has the name of the file, and ``.br``, ``.zst`` or ``.gz`` besides. It has to be a regular file, as the
@@ -172,6 +192,7 @@ def pick_variant(path: str, accept_encoding: str | None) -> tuple[str, str | Non
     Args:
         path: The file, as by `resolve`.
         accept_encoding: The request's Accept-Encoding; None if it has none.
+        may_send: Tells of the path of a neighbour whether it may be sent; by default all may.
 
     Returns:
         The path of what to open, and its content coding; None where it is the file itself.
@@ -184,7 +205,7 @@ def pick_variant(path: str, accept_encoding: str | None) -> tuple[str, str | Non
             if modified is None:
                 break
         candidate = path + _SUFFIXES[coding]
-        candidate_modified = _modified(candidate)
+        candidate_modified = _modified(candidate) if may_send is None or may_send(candidate) else None
         if candidate_modified is not None and candidate_modified >= modified:
             return candidate, coding
         offered.remove(coding)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from pants._send_queue import SharedFile
@@ -20,6 +21,9 @@ _SMALL_FILE: Final = 65536
 _has_conditions: Final = re.compile(rb"\n(?i:if-|range[ \t]*:)").search
 _NO_HEADERS: Final = HTTPHeaders()
 
+#: Opens a regular file, as `_files.open_file`.
+Opener = Callable[[str], tuple[int, os.stat_result]]
+
 
 def send_file(
     request: ResponseWriter,
@@ -29,32 +33,53 @@ def send_file(
     headers: _answer.Fields,
     *,
     precompressed: bool,
+    opener: Opener | None = None,
+    may_send: Callable[[str], bool] | None = None,
 ) -> None:
-    """Answer a request with a file: see `HTTPRequest.send_file`, which has checked that it can be answered."""
-    extra = _answer.checked_fields(headers)
+    """Answer a request with a file: see `HTTPRequest.send_file`.
+
+    Args:
+        request: The request.
+        path: The file.
+        filename: The name to save it under, None to show it.
+        guess_mime: Whether to tell a Content-Type by the extension.
+        headers: More headers.
+        precompressed: Whether a neighbour may be sent that holds the file in compressed form.
+        opener: Opens files in the place of `_files.open_file`, and knows what may be sent: the path is taken as it is,
+            whatever the server's ``file_root``, and with ``sendfile`` too the file has to be there. What this raises is
+            the caller's, but for an OSError, with which the answer is 503.
+        may_send: Tells of the path of such a neighbour whether it may be sent; by default all may.
+    """
+    if request._finished or request._stage:
+        raise request._too_late("send_file")
+    extra = _answer.checked_fields(headers) if headers else []
     names = {name.lower() for name, _ in extra}
     for name in names & _answer.FRAMING_FIELDS:
         raise ValueError(f"the header {name} is set by send_file() itself")
     server = request.connection.server
     try:
-        path = _files.resolve(path, server.file_root)
+        path = _files.resolve(path, server.file_root) if opener is None else os.fspath(path)
         content_type = _files.guess_type(path) if guess_mime else None
         if server._sendfile_header is not None:
+            if opener is not None:
+                os.close(opener(path)[0])
             _send_name(request, path, filename, content_type, extra)
             return
         wants_variant = precompressed and "content-encoding" not in names
-        descriptor, status, coding = _open_variant(request, path, wants_variant)
+        descriptor, status, coding = _open_variant(request, path, wants_variant, opener or _files.open_file, may_send)
     except Refused as refused:
+        if opener is not None:
+            raise
         request._send_refusal(refused)
         return
     except OSError as error:
-        _send_shortage(request, error)
+        send_shortage(request, error)
         return
     try:
-        plain = not extra and not precompressed and filename is None and request.method == "GET"
+        plain = not (precompressed or request._on_head) and filename is None and request.method == "GET"
         conditional = _has_conditions(request._head)
         if plain and request._head and not conditional and status.st_size <= _SMALL_FILE and not request._cookies_out:
-            _send_small(request, path, status, content_type, descriptor)
+            _send_small(request, path, status, content_type, extra, descriptor)
             return
         plan = _files.plan(
             request.method,
@@ -70,23 +95,28 @@ def send_file(
     except OSError as error:
         if request.code:
             raise
-        _send_shortage(request, error)
+        send_shortage(request, error)
     finally:
         os.close(descriptor)
 
 
 def _send_small(
-    request: ResponseWriter, path: str, status: os.stat_result, content_type: str | None, descriptor: int
+    request: ResponseWriter,
+    path: str,
+    status: os.stat_result,
+    content_type: str | None,
+    extra: list[tuple[str, str]],
+    descriptor: int,
 ) -> None:
     """Send a small file to a client that asks for nothing but that; its head is the same for many."""
     connection = request.connection
     heads = connection._answer_heads
     now = connection.engine.time
     size = status.st_size
-    key = (path, status.st_mtime_ns, size, content_type, request._ending)
+    key = (path, status.st_mtime_ns, size, content_type, request._ending, *extra)
     head = heads.kept(key, now)
     if head is None:
-        plan = _files.plan("GET", _NO_HEADERS, status, content_type=content_type)
+        plan = _files.plan("GET", _NO_HEADERS, status, content_type=content_type, extra=extra)
         head = heads.with_fields(200, request._ending, [*plan.fields, ("Content-Length", str(size))], now) + b"\r\n"
         heads.keep(key, head)
     content = os.pread(descriptor, size, 0)
@@ -97,22 +127,24 @@ def _send_small(
         request._conclude()
 
 
-def _send_shortage(request: ResponseWriter, error: OSError) -> None:
+def send_shortage(request: ResponseWriter, error: OSError) -> None:
     """Answer where a file could not be used, which is for want of descriptors, most likely."""
     request.connection.server._note_shortage(error)
     request.send_response("503 Service Unavailable\n", 503, headers={"Retry-After": "1"})
 
 
-def _open_variant(request: ResponseWriter, path: str, precompressed: bool) -> tuple[int, os.stat_result, str | None]:
+def _open_variant(
+    request: ResponseWriter, path: str, precompressed: bool, opener: Opener, may_send: Callable[[str], bool] | None
+) -> tuple[int, os.stat_result, str | None]:
     """Open a file, or a neighbour that holds it in compressed form; tell which."""
     if precompressed:
-        variant, coding = _files.pick_variant(path, request.headers.get("Accept-Encoding"))
+        variant, coding = _files.pick_variant(path, request.headers.get("Accept-Encoding"), may_send)
         if coding is not None:
             try:
-                return *_files.open_file(variant), coding
+                return *opener(variant), coding
             except Refused:
                 pass  # it was removed this very moment, or may not be read
-    return *_files.open_file(path), None
+    return *opener(path), None
 
 
 def _send_name(

@@ -230,7 +230,7 @@ def test_a_request_takes_attributes() -> None:
     """DESIGN §3: the request object takes attributes."""
     with site() as web:
         web.ask(get())
-        web.requests[0].session = "kept"  # type: ignore[attr-defined]
+        web.requests[0].mine = "kept"  # type: ignore[attr-defined]
 
 
 def test_a_request_made_by_hand_has_the_headers_it_was_given() -> None:

@@ -33,7 +33,8 @@ _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus} | {
 # RFC 9110 §15.3.5, §15.4.5: they end with their head.
 WITHOUT_CONTENT: Final = frozenset({204, 304})
 
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+#: A name of a field, or of a method (RFC 9110 §5.6.2).
+TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
 # The names of charsets that are looked up. Python remembers each name that it was ever asked for, known or not.
@@ -234,7 +235,7 @@ def checked_fields(headers: Fields) -> list[tuple[str, str]]:
             raise TypeError(f"headers are a dict, or pairs of a name and a value, not {pair!r}") from None
         if not isinstance(name, str):
             raise TypeError(f"the name of a header is a str, not {name!r}")
-        if not _TOKEN.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             raise ValueError(f"the name of a header is a token (RFC 9110 §5.1), not {name!r}")
         for value in values if isinstance(values, (list, tuple)) else (values,):
             if isinstance(value, int) and not isinstance(value, bool):

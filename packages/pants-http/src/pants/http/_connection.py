@@ -334,9 +334,13 @@ class HTTPConnection(Carrier):
             return request._pass_on
         spool_size = self.server.limits.spool_size
         store = request._store = BodyStore(spool_size)
-        request._holds_files = True
+        request._ends_with_care = True
         if not request._may_have_form or (length is not None and length <= spool_size):
             return store.add  # the parts of a short form are taken out of it when they are asked for
+        # A handler that passes the body on as it came, as for a WSGI application, says so.
+        wants_raw = getattr(self.server.request_handler, "_wants_raw_form", None)
+        if wants_raw is not None and wants_raw(request):
+            return store.add
         boundary = boundary_of(request.headers.get("Content-Type", ""))
         if boundary is None:
             return store.add
@@ -527,7 +531,7 @@ class HTTPConnection(Carrier):
         request._finished = True
         request._ended = self.engine.clock()
         self._tally[request.code] += 1
-        if request._holds_files or self.server.access_log is not None:
+        if request._ends_with_care or self.server.access_log is not None:
             self._account(request)
         if self._phase == _TAKEN:
             return
@@ -540,7 +544,7 @@ class HTTPConnection(Carrier):
 
     def _account(self, request: HTTPRequest) -> None:
         """A request is over."""
-        request._release_files()
+        request._release()
         if self.server.access_log is not None:
             self.server.access_log.log(request)
 

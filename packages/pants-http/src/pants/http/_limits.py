@@ -37,7 +37,7 @@ class Limits:
         header_count: The most header fields.
         spool_size: A body, or the files of a form together, longer than this many bytes is kept on disk.
         form_fields: The most fields of a form that are not files.
-        form_memory: The most bytes that these may have together.
+        form_memory: The most bytes that these may have together; and the most of a body that is parsed as JSON.
         multipart_parts: The most parts of a multipart body.
         part_headers: The longest header section of such a part, in bytes.
         header_timeout: Seconds for the head of a request to arrive, from its first byte on.

@@ -6,13 +6,14 @@ import io
 import time
 from collections.abc import Callable, Iterable
 from http.cookies import SimpleCookie
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from pants.http._body import BodyStore
 from pants.http._cookies import SecureCookies, parse_cookies
 from pants.http._forms import MultipartForm, UploadedFile, boundary_of, is_urlencoded, parse_query, parse_urlencoded
 from pants.http._forwarded import Client, ForwardedRules
 from pants.http._head import split_fields
+from pants.http._json import parse_json
 from pants.http._limits import Limits
 from pants.http._refused import Refused
 from pants.http._response import ResponseWriter
@@ -20,6 +21,9 @@ from pants.http.utils import HTTPHeaders
 
 if TYPE_CHECKING:
     from pants.http._connection import HTTPConnection
+
+# What is read at once of a form that lies on disk, in bytes.
+_PIECE: Final = 262144
 
 
 class HTTPRequest(ResponseWriter):
@@ -59,6 +63,19 @@ class HTTPRequest(ResponseWriter):
     #: kept, and `body` stays empty. The request handler is called behind the last piece.
     on_data: Callable[[bytes], object] | None = None
 
+    # What a framework on top says of a request; pants.web does.
+    #: Whether `pants.web.Application` answers with what a view returns. A view that answers later sets this to False.
+    auto_finish: bool = True
+    #: The name of the route that `pants.web.Application` has found.
+    route_name: str | None = None
+    #: What that route's rule has matched, a `pants.web.routing.Match`.
+    match: Any = None
+    #: What precedes the path outside, where an application is reached below a prefix: `pants.web.url_for` puts it
+    #: before each path. No slash at its end.
+    script_name: str = ""
+    #: What is remembered of the visitor, where `pants.web.sessions.Sessions` are in use.
+    session: Any
+
     # Set where they differ only: most requests have none of it.
     _head: bytes = b""
     _headers: HTTPHeaders | None = None
@@ -72,6 +89,7 @@ class HTTPRequest(ResponseWriter):
     _client: Client | None = None
     _trailer_fields: Iterable[tuple[str, str]] = ()
     _trailers: HTTPHeaders | None = None
+    _json: tuple[Any] | None = None
     _max_body: int | None = None
     _body_arrived: bool = True
     _taken_apart: bool = False  # the body is a form that was parsed as it arrived, and is not kept
@@ -96,6 +114,11 @@ class HTTPRequest(ResponseWriter):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.method} {self.url}>"
+
+    def _retarget(self, url: str) -> None:
+        """Ask for something else than the client did: see `pants.web.HTTPTransparentRedirect`."""
+        self.url = url
+        self._parts = self._get = None
 
     # --- The head -----------------------------------------------------------------------------------------------
 
@@ -159,9 +182,9 @@ class HTTPRequest(ResponseWriter):
 
     @property
     def full_url(self) -> str:
-        """The whole URL: `scheme`, `host` and `url` put together (manual: "full_url")."""
+        """The whole URL: `scheme`, `host`, `script_name` and `url` put together (manual: "full_url")."""
         if self.url.startswith("/"):
-            return f"{self.scheme}://{self.host}{self.url}"
+            return f"{self.scheme}://{self.host}{self.script_name}{self.url}"
         query = f"?{self.query}" if self.query else ""
         return f"{self.scheme}://{self.host}{self.path if '://' in self.url else ''}{query}"
 
@@ -329,13 +352,15 @@ class HTTPRequest(ResponseWriter):
         if form is None and self._may_have_form and (boundary := boundary_of(content_type)) is not None:
             form = MultipartForm(boundary, self._limits)
             try:
-                form.feed(self.body)
+                content = self.body_file
+                while piece := content.read(_PIECE):
+                    form.feed(piece)
                 form.finish()
             except BaseException:
                 form.close()
                 raise
             self._form = form
-            self._holds_files = True
+            self._ends_with_care = True
         if form is not None:
             self._fields = form.fields, form.files
         elif self._may_have_form and is_urlencoded(content_type):
@@ -346,12 +371,32 @@ class HTTPRequest(ResponseWriter):
             self._fields = {}, {}
         return self._fields
 
-    def _release_files(self) -> None:
-        """Close the files behind the body."""
+    @property
+    def json(self) -> Any:
+        """The body, as what it says in JSON (RFC 8259); parsed when it is first asked for.
+
+        Raises:
+            Refused: 415, the Content-Type is another; 413, it is longer than ``limits.form_memory``; 400, it is
+                malformed, or nested too deeply. Where the handler lets it through, the answer is an error for the
+                client.
+            RuntimeError: As of `body`.
+        """
+        if self._json is None:
+            kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+                raise Refused(415, "The content is to be application/json")
+            if self._store is not None and self._store.size > self._limits.form_memory:
+                raise Refused(413, "The content is too large")
+            self._json = (parse_json(self.body),)
+        return self._json[0]
+
+    def _release(self) -> None:
+        """The request is over: close the files behind the body, and tell whoever waits for it."""
         if self._store is not None:
             self._store.close()
         if self._form is not None:
             self._form.close()
+        super()._release()
 
     # --- While the body arrives -----------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ _LENGTH: Final = 2  # content follows, as much as was declared
 _CHUNKED: Final = 3  # in chunks
 _UNTIL_CLOSE: Final = 4  # until the connection closes
 _NO_CONTENT: Final = 5  # none follows, whatever is passed to send()
+_MAKING_HEAD: Final = 6  # somebody is changing its fields, and must not answer meanwhile
 
 # A piece at least so long is not copied to put a chunk's size before it.
 _LARGE: Final = 65536
@@ -81,7 +82,10 @@ class ResponseWriter:
     _cookies_out: SimpleCookie | None = None
     _left: int = 0  # of the declared length; below 0 where none was, and the content is compressed
     _encoder: Encoder | None = None
-    _holds_files: bool = False
+    _ends_with_care: bool = False  # there is something to release when the request is over
+    _at_end: list[Callable[[], object]] | None = None
+    # Called with the code and the fields of a final answer, right before its head is sent; returns the fields to send.
+    _on_head: Callable[[int, list[tuple[str, str]]], list[tuple[str, str]]] | None = None
     _drain_due: Callable[[], None] | None = None
     _charset: str | None = None
 
@@ -189,7 +193,13 @@ class ResponseWriter:
             content = content.encode(head.charset)
         elif content.__class__ is not bytes:
             content = _as_bytes(content, head.charset)
-        if headers or self._cookies_out or connection.server.compression is not None or self.method == "CONNECT":
+        if (
+            headers
+            or self._cookies_out
+            or self._on_head is not None
+            or connection.server.compression is not None
+            or self.method == "CONNECT"
+        ):
             self._send_with_fields(content, code, content_type, headers)
             return
         if not head.has_content:
@@ -241,7 +251,10 @@ class ResponseWriter:
         Returns:
             Whether content belongs to it.
         """
-        cookies = cookie_lines(self._cookies_out) if self._cookies_out else b""
+        cookies = b""
+        if self._cookies_out:
+            cookies = cookie_lines(self._cookies_out)
+            self._cookies_sent = frozenset(self._cookies_out)
         self.code = code
         self._lines = fields
         self._cookie_lines = cookies
@@ -307,6 +320,29 @@ class ResponseWriter:
             self._cookies_out = None
             self.send_response(content, code)
 
+    def _call_at_end(self, function: Callable[[], object]) -> None:
+        """Call a function when the request is over: finished, or its connection closed. At once, if it is."""
+        if self._finished or self._ended is not None:
+            self._call_contained(function)
+            return
+        self._ends_with_care = True
+        if self._at_end is None:
+            self._at_end = []
+        self._at_end.append(function)
+
+    def _call_contained(self, function: Callable[[], object]) -> None:
+        try:
+            function()
+        except Exception:
+            log.exception("%r failed, at the end of %r", function, self)
+
+    def _release(self) -> None:
+        """The request is over: tell whoever waits for it."""
+        self._on_head = None
+        functions, self._at_end = self._at_end, None
+        for function in functions or ():
+            self._call_contained(function)
+
     def _take_back(self) -> bool:
         """Forget an answer that has begun and of which nothing was sent; tell whether another can be given."""
         if self._stage == _HEAD:
@@ -315,6 +351,8 @@ class ResponseWriter:
             self._cookie_lines = b""
             self._cookies_sent = frozenset()
             self._charset = None
+            self._encoder = None
+            self._left = 0
         return self._stage == _NOTHING and not self._finished
 
     # --- A file -------------------------------------------------------------------------------------------------
@@ -352,8 +390,6 @@ class ResponseWriter:
             ValueError: A header contains a line end or other control characters, or belongs to the framing; with
                 ``sendfile``, the file is outside of the root.
         """
-        if self._finished or self._stage:
-            raise self._too_late("send_file")
         send_file(self, path, filename, guess_mime, headers or (), precompressed=precompressed)
 
     # --- Piece by piece -----------------------------------------------------------------------------------------
@@ -450,7 +486,7 @@ class ResponseWriter:
             TypeError: It is neither str nor bytes.
             ValueError: The charset is not known, or cannot encode it.
         """
-        if self._finished:
+        if self._finished or self._stage == _MAKING_HEAD:
             raise self._too_late("send")
         content = data if isinstance(data, bytes) else _as_bytes(data, self._find_charset())
         if self._stage == _NOTHING:
@@ -493,6 +529,8 @@ class ResponseWriter:
         """
         if self._finished:
             return
+        if self._stage == _MAKING_HEAD:
+            raise self._too_late("finish")
         if self._stage == _HEAD and self.code >= 200:
             if self._cookies_out:
                 self.send_cookies()
@@ -507,6 +545,8 @@ class ResponseWriter:
 
     def _too_late(self, method: str) -> RuntimeError:
         why = "is finished" if self._finished else "has been answered in part"
+        if self._stage == _MAKING_HEAD:
+            why = "is being answered"
         return RuntimeError(f"{method}() on {self!r}, which {why}; a request is answered once")
 
     def _check_head(self, method: str) -> None:
@@ -589,6 +629,8 @@ class ResponseWriter:
             content: All of it, or nothing yet.
         """
         code = self.code
+        if self._on_head is not None:
+            self._ask_on_head(self._on_head)
         framing = b""
         ending = None
         if code == 101 or (self.method == "CONNECT" and code < 300):  # RFC 9110 §15.2.2, §9.3.6
@@ -620,6 +662,24 @@ class ResponseWriter:
         else:
             content = b""
         self._write(b"%b%b%b\r\n%b" % (head, self._cookie_lines, framing, content))
+
+    def _ask_on_head(self, on_head: Callable[[int, list[tuple[str, str]]], list[tuple[str, str]]]) -> None:
+        """Have somebody change the fields, and the cookies."""
+        self._on_head = None
+        before = {name: morsel.OutputString() for name, morsel in (self._cookies_out or {}).items()}
+        stage, self._stage = self._stage, _MAKING_HEAD
+        try:
+            self._lines = on_head(self.code, self._lines)
+        except BaseException:
+            if stage == _NOTHING:
+                self.code = 0
+            raise
+        finally:
+            self._stage = stage
+        after = {name: morsel.OutputString() for name, morsel in (self._cookies_out or {}).items()}
+        if before != after:
+            names = [name for name in after if name in self._cookies_sent or before.get(name) != after[name]]
+            self._cookie_lines = cookie_lines(self.cookies_out, names)
 
     # --- Content ------------------------------------------------------------------------------------------------
 
@@ -677,6 +737,7 @@ class ResponseWriter:
     def _give_up(self) -> None:
         """Finish without an answer."""
         self._finished = True
+        self._on_head = None
         if self.connection.current_request is self:
             self.connection.close()
             self.connection.finish()

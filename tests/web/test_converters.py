@@ -10,8 +10,17 @@ from typing import Any
 import pytest
 
 import pants.web.converters
-from pants.http import HTTPRequest
-from pants.web import Application, Converter, application, converters, register_converter
+from pants.http import HTTPRequest, Refused
+from pants.web import (
+    Application,
+    Converter,
+    HTTPException,
+    HTTPTransparentRedirect,
+    abort,
+    application,
+    converters,
+    register_converter,
+)
 from pants.web._rules import Rule
 from pants.web.converters import find_converter, read_options
 from tests.web.support import ask
@@ -288,6 +297,149 @@ def test_configure() -> None:
     assert taken("two(1 'a b' key=none):x=yz", "ab") == ("a", "b")
     assert taken("TWO:x", "a") == "a"
     assert seen == [("yz", (1, "a b"), {"key": None}), (None, (), {})]
+
+
+def test_the_options_of_the_manual() -> None:
+    """Manual: ``<id(digits=4 min=200):id>``, with a converter of the program's; out of its range it is an error."""
+    register_converter("Id", find_converter("int"))
+    assert taken("id(digits=4 min=200):id", "0200") == 200
+    assert taken("ID(digits=4 min=200):id", "200") is ...
+    with pytest.raises(ValueError, match="below 200"):
+        taken("id(digits=4 min=200):id", "0199")
+
+
+def test_any_before_an_integer() -> None:
+    """Manual, "Any": URLs starting with /call/, /text/ or /im/, followed by an integer."""
+    app = Application()
+    app.route("/<any(call text im):action>/<int:id>", func=lambda request, action, number: f"{action} {number + 1}")
+    for action in ("call", "text", "im"):
+        assert ask(app, f"/{action}/5").content == f"{action} 6".encode()  # type: ignore[attr-defined]
+    for path in ("/fax/5", "/call/x", "/call/", "/call", "/calltext/5"):
+        assert ask(app, path).status == 404
+
+
+def test_defaults_are_decoded_each_time() -> None:
+    """Manual: default values "are processed via the converter's decode() method each time the rule is matched"."""
+    seen: list[Any] = []
+
+    @register_converter
+    class Tags(Converter):
+        regex = "[a-z+]+"
+
+        def decode(self, request: HTTPRequest, *values: Any) -> list[str]:
+            seen.append((request.path, values))
+            return str(values[0]).split("+")
+
+    app = Application()
+
+    @app.route("/x/<tags:tags=a+b>/<int:page=1>")
+    def view(request: HTTPRequest, tags: list[str], page: int) -> str:
+        tags.append("more")  # which is for this request alone
+        return f"{tags} {page}"
+
+    for path in ("/x/", "/x/c/", "/x/", "/x/c/2"):
+        assert ask(app, path).status == 200
+    assert seen == [("/x/", ("a+b",)), ("/x/c/", ("c",)), ("/x/", ("a+b",)), ("/x/c/2", ("c",))]
+    assert ask(app, "/x/").content == b"['a', 'b', 'more'] 1"  # type: ignore[attr-defined]
+
+
+def failing(exception: BaseException) -> Application:
+    """An application with a route, whose converter raises."""
+
+    @register_converter
+    class Failing(Converter):
+        regex = "[a-z]+"
+
+        def decode(self, request: HTTPRequest, *values: Any) -> Any:
+            raise exception
+
+    app = Application()
+    app.route("/x/<failing:a=b>", "first", func=lambda request, a: "first")
+    app.route("/x/<a>", "second", func=lambda request, a: "second")
+    app.route("/to/<a>", "to", func=lambda request, a: f"to {a}")
+    return app
+
+
+@pytest.mark.parametrize("path", ["/x/abc", "/x/"])
+@pytest.mark.parametrize(
+    "exception, status",
+    [
+        (ValueError("x"), 400),
+        (KeyError("x"), 400),
+        (ZeroDivisionError(), 400),
+        (RecursionError(), 400),
+        (OSError(), 400),
+        (StopIteration(), 400),
+        (HTTPException(403, "Nobody's business"), 403),
+        (HTTPException(), 404),
+        (HTTPException(503), 503),
+        (Refused(413, "Too much"), 413),
+    ],
+)
+def test_exceptions_in_decode(exception: Exception, status: int, path: str) -> None:
+    """Manual, "decode": use abort() or raise an HTTPException to display an error page; any other uncaught exceptions
+    will result in a 400 Bad Request page. No other rule is tried, and nothing is logged.
+    """
+    answer: Any = ask(failing(exception), path)
+    assert answer.status == status
+    assert b"first" not in answer.content
+    assert b"second" not in answer.content
+
+
+def test_abort_in_decode() -> None:
+    @register_converter
+    class Known(Converter):
+        regex = "[a-z]+"
+
+        def decode(self, request: HTTPRequest, *values: Any) -> Any:
+            return values[0] if values[0] == "ada" else abort(410, "Gone & forgotten", {"X-Why": "time"})
+
+    app = Application()
+    app.route("/<known:name>", func=lambda request, name: name)
+    assert ask(app, "/ada").content == b"ada"  # type: ignore[attr-defined]
+    answer: Any = ask(app, "/bob")
+    assert (answer.status, answer.headers["X-Why"]) == (410, "time")
+    assert b"Gone &amp; forgotten" in answer.content
+
+
+def test_a_transparent_redirect_in_decode() -> None:
+    """Manual, "HTTPTransparentRedirect": silently redirect a request to a new URL."""
+    assert ask(failing(HTTPTransparentRedirect("/to/5")), "/x/abc").content == b"to 5"  # type: ignore[attr-defined]
+
+
+def test_the_request_is_given_to_decode() -> None:
+    """Docstring of `request_started`: it runs before values are made, so that converters may use what it has set."""
+
+    @register_converter
+    class Mine(Converter):
+        regex = "[a-z]+"
+
+        def decode(self, request: HTTPRequest, *values: Any) -> Any:
+            return f"{request.user} {values[0]} {request.match.groups()}"  # type: ignore[attr-defined]
+
+    app = Application()
+    app.request_started(lambda request: setattr(request, "user", "ada"))
+    app.route("/<mine:a>/<b>", func=lambda request, a, b: a)
+    assert ask(app, "/x/y").content == b"ada x ('x', 'y')"  # type: ignore[attr-defined]
+
+
+def test_one_that_is_out_of_range_is_an_error_behind_others_that_match() -> None:
+    """DESIGN §3: out of range is an error only for min and max; digits and the lengths are part of the match."""
+    app = Application()
+    app.route("/<int(digits=2):a>", "digits", func=lambda request, a: f"digits {a}")
+    app.route("/<string(length=3):a>", "length", func=lambda request, a: f"length {a}")
+    app.route("/<float(min=1 max=2000):a>", "range", func=lambda request, a: f"range {a}")
+    app.route("/<a>", "rest", func=lambda request, a: f"rest {a}")
+    contents = {path: ask(app, path) for path in ("/12", "/123", "/1234", "/abcd", "/5678", "/0", "/-1")}
+    assert {path: answer.content if answer.status == 200 else answer.status for path, answer in contents.items()} == {  # type: ignore[attr-defined]
+        "/12": b"digits 12",
+        "/123": b"length 123",
+        "/1234": b"range 1234.0",
+        "/abcd": b"rest abcd",
+        "/5678": 400,
+        "/0": 400,
+        "/-1": 400,
+    }
 
 
 def test_a_default_is_taken_apart_as_what_is_captured() -> None:

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pants.http import HTTPRequest
+from pants.http import HTTPRequest, HTTPServer
+from pants.testing import MemoryEngine
 from pants.web import Application, Converter, converters, register_converter
 from pants.web._patterns import Chain, Variable
 from pants.web._rules import Rule
-from pants.web.routing import Found, Missing, Route, RouteTable, decoded
+from pants.web.routing import Match, Missing, Route, RouteTable, decoded
 from tests.web.support import ask
 
 
@@ -193,6 +194,263 @@ def test_defaults(rule: str, path: str, values: Any) -> None:
     assert captured(rule, path) == values
 
 
+# --- Rules without variables, and paths as they are sent --------------------------------------------------------------
+
+
+def test_the_first_example() -> None:
+    """Manual, "Routing": rules in their simplest form will match a static string; a variable captures data directly."""
+    app = Application()
+
+    @app.route("/")
+    def index(request: HTTPRequest) -> str:
+        return "Index Page"
+
+    @app.route("/welcome")
+    def welcome(request: HTTPRequest) -> str:
+        return "Hello, Programmer!"
+
+    @app.route("/welcome/<name>", name="by_name")
+    def by_name(request: HTTPRequest, name: str) -> str:
+        return f"Hello, {name}!"
+
+    def content(path: str) -> bytes | int:
+        answer: Any = ask(app, path)
+        return answer.content if answer.status == 200 else answer.status  # type: ignore[no-any-return]
+
+    assert content("/") == b"Index Page"
+    assert content("/welcome") == b"Hello, Programmer!"
+    assert content("/welcome/Ada") == b"Hello, Ada!"
+    assert content("/Welcome") == content("/welcome/") == content("/other") == 404
+
+
+@pytest.mark.parametrize(
+    "rule, path, status",
+    [
+        ("/x", "/x", 200),
+        ("/x", "/x?y=/z", 200),
+        ("/x", "/x?", 200),
+        ("/x", "/%78", 200),
+        ("/x", "/%2578", 404),  # decoded once
+        ("/x", "/x/", 404),
+        ("/x", "//x", 404),
+        ("/x", "/./x", 404),
+        ("/x", "/y/../x", 404),
+        ("/x", "/x/.", 404),
+        ("/x", "/x%00", 404),
+        ("/x", "/x%FF", 404),
+        ("/x", "/x%", 404),
+        ("/x", "/x;y", 404),
+        ("/", "//", 404),
+        ("/x//y", "/x//y", 200),
+        ("/x//y", "/x/y", 404),
+        ("/x/<path:p>", "/x/../y", 404),  # nothing is removed from a path, and no route has dot segments
+        ("/x/y", "/x%2Fy", 404),
+        ("/x/y", "/x%2fy", 404),
+        ("/x y", "/x%20y", 200),
+        ("/x y", "/x+y", 404),
+        ("/x+y", "/x+y", 200),
+        ("/x+y", "/x%2By", 200),
+        ("/über", "/%C3%BCber", 200),
+        ("/über", "/%c3%bcber", 200),
+        ("/über", "/%FCber", 404),
+        ("/100%", "/100%25", 200),
+        ("/x?y", "/x%3Fy", None),
+        ("/x", "http://a/x", 200),
+        ("/x", "HTTP://a/x", 200),
+        ("/x", "http://a:80/x?y", 200),
+        ("/x", "http://a/http://a/x", 404),
+        ("/", "http://a", 200),
+        ("/", "http://a/", 200),
+        ("/", "http://a?x=/y", 200),
+        ("/", "http://a/?", 200),
+    ],
+)
+def test_a_static_string(rule: str, path: str, status: int | None) -> None:
+    """Docstring of `Module.route`: paths are percent-decoded before they are compared, but an encoded slash is no slash
+    to rules; dot segments are for clients to remove (RFC 3986 §5.2.4). RFC 9112 §3.2.2: a target in absolute form.
+    """
+    app = Application()
+    if status is None:
+        with pytest.raises(ValueError, match="without query"):
+            app.route(rule)
+        return
+    app.route(rule, func=shown)
+    assert ask(app, path).status == status
+
+
+@pytest.mark.parametrize(
+    "rule, path, values",
+    [
+        ("/<path:p>", "//", ["/"]),
+        ("/<path:p>", "//x", ["/x"]),
+        ("/<path:p>", "/x//y/", ["x//y/"]),
+        ("/<path:p>", "/../x", 404),
+        ("/<path:p>", "/%2E%2E/x", 404),
+        ("/<path:p>", "/..%2Fx", ["../x"]),
+        ("/<path:p>", "/x%5C..%5Cy", ["x\\..\\y"]),
+        ("/<path:p>", "/%2F%2Fx", ["//x"]),
+        ("/<path:p>", "/x%2500", ["x%00"]),
+        ("/<path:p>", "/x%", ["x%"]),
+        ("/<path:p>", "/%c3%A4", ["ä"]),
+        ("/<path:p>", "/%C3/%A4", 400),
+        ("/<path:p>", "/%C3%2F%A4", 400),
+        ("/<path:p>", "/%F4%90%80%80", 400),
+        ("/<path:p>", "/x%2F%FF", 400),
+        ("/<path:p>", "http://a/x/y?z", ["x/y"]),
+        ("/<path:p>", "http://a//x", ["/x"]),
+        ("/<a>/<b>", "//x", 404),
+        ("/<a>/<b>", "/x//y", 404),
+        ("/<a>/<b>", "/./..", 404),
+        ("/<a>//<b>", "/x//y", ["x", "y"]),
+        ("/<a>/<b>", "/x%2Fy/z", ["x/y", "z"]),
+        ("/<a>/<b>", "/%2F/%2F", ["/", "/"]),
+        ("/<a>/<b>", "/x/%FF", 400),
+        ("/<a>/x/<b>", "/%FF/x/y", 400),
+        ("/<a>.<b>", "/x%2Ey", ["x", "y"]),
+        ("/<string(length=1):a>", "/%2F", ["/"]),
+        ("/<string(length=1):a>", "/%C3%A4", ["ä"]),
+        ("/<domainpart:a>", "/x%2Fy", ["x/y"]),
+        ("/<int:a>", "/%31%32", [12]),
+        ("/<any('x/y' z):a>", "/x/y", ["x/y"]),
+        ("/<any('x/y' z):a>", "/x%2Fy", 404),
+        ("/<regex('[a-z/]+'):a>", "/x/y", ["x/y"]),
+        ("/<regex('[^/]+'):a>", "/x%2Fy", ["x/y"]),
+        ("/<regex('[^/]+'):a>", "/x/y", 404),
+    ],
+)
+def test_odd_paths(rule: str, path: str, values: Any) -> None:
+    assert captured(rule, path) == values
+
+
+def test_a_target_that_is_no_path() -> None:
+    """RFC 9112 §3.2.4: ``*`` asks about the server; there is no route that could be meant."""
+    app = Application()
+    app.route("/<path:p=>", methods=["GET", "OPTIONS"], func=shown)
+    app.route("<h>/<path:p=>", name="domain", func=shown)
+    answer = ask(app, "*", "OPTIONS")
+    assert (answer.status, answer.headers["Allow"]) == (204, "OPTIONS")
+    assert ask(app, "*", "GET").status == 400
+    assert ask(app, "x", "GET").status == 400
+
+
+@pytest.mark.parametrize("raw", ["/x\xc3\xa4", "/x\xff", "/x\x01", "/x y"])
+def test_what_is_no_path_is_400(raw: str) -> None:
+    """RFC 9112 §3: a request line that is malformed."""
+    app = Application()
+    app.route("/<path:p=>", func=shown)
+    with MemoryEngine() as engine:
+        peer = engine.accept(HTTPServer(app, engine=engine))
+        peer.send(f"GET {raw} HTTP/1.1\r\nHost: a\r\n\r\n".encode("latin-1"))
+        assert peer.received.startswith(b"HTTP/1.1 400 ")
+
+
+# --- basic_route ------------------------------------------------------------------------------------------------------
+
+
+def matched(rule: str, path: str) -> Any:
+    """What a basic route finds in request.match; the status, if that is not 200."""
+    app = Application()
+    seen: list[Any] = []
+
+    @app.basic_route(rule)
+    def basic(request: HTTPRequest) -> str:
+        seen.append((request.match.groups(), request.match.groupdict()))
+        return "done"
+
+    status = ask(app, path).status
+    assert bool(seen) is (status == 200)
+    return seen[0] if seen else status
+
+
+def test_the_example_of_basic_route() -> None:
+    """Manual, "basic_route": the function is given only the request, and through it access to the match."""
+    app = Application()
+
+    @app.basic_route("/char/<char>")
+    def my_route(request: HTTPRequest) -> str:
+        (char,) = request.match.groups()
+        return f"The character is {char}!"
+
+    assert ask(app, "/char/x").content == b"The character is x!"  # type: ignore[attr-defined]
+    assert ask(app, "/char/").status == 404
+
+
+@pytest.mark.parametrize(
+    "rule, path, groups, by_name",
+    [
+        ("/x", "/x", (), {}),
+        ("/<a>", "/x", ("x",), {"a": "x"}),
+        ("/<a>/<b>", "/x/y", ("x", "y"), {"a": "x", "b": "y"}),
+        ("/<a>", "/%C3%A4%2F%2541", ("ä/%41",), {"a": "ä/%41"}),
+        ("/<int(digits=3):a>", "/005", ("005",), {"a": "005"}),
+        ("/<int(min=3):a>", "/2", ("2",), {"a": "2"}),  # no converter has made anything of it
+        ("/<float:a>", "/1.50", ("1.50",), {"a": "1.50"}),
+        ("/<a=1>/<int:b=2>", "/x/3", ("x", "3"), {"a": "x", "b": "3"}),
+        ("/<a=1>/<int:b=2>", "/x/", ("x", None), {"a": "x", "b": None}),
+        ("/<a=1>/<int:b=2>", "/", (None, None), {"a": None, "b": None}),
+        (r"/<regex('(\d)-(\d)'):a>/<b>", "/1-2/x", ("1", "2", "x"), {"a": ("1", "2"), "b": "x"}),
+        (r"/<regex('(\d)(-\d)?'):a>", "/1", ("1", None), {"a": ("1", None)}),
+        (r"/<regex('(\d)?x'):a>", "/x", (None,), {"a": None}),
+        (r"/<a>/<regex('(\d)-(\d)'):b=0-0>", "/x/", ("x", None, None), {"a": "x", "b": (None, None)}),
+    ],
+)
+def test_groups(rule: str, path: str, groups: Any, by_name: Any) -> None:
+    """Docstring of `Match`: percent-decoded once, None for what was left to a default, a tuple for several groups."""
+    assert matched(rule, path) == (groups, by_name)
+
+
+@pytest.mark.parametrize("path", ["/%FF", "/x%C3", "/%2F%FF"])
+def test_a_basic_route_is_400_too(path: str) -> None:
+    """DESIGN §3: invalid UTF-8 is a 400."""
+    assert matched("/<a>", path) == 400
+
+
+@pytest.mark.usefixtures("own_converters")
+def test_a_basic_route_decodes_nothing() -> None:
+    """Manual: it does not wrap the function with any argument processing code."""
+
+    @register_converter
+    class Never(Converter):
+        regex = "[a-z]+"
+
+        def decode(self, request: HTTPRequest, *values: str) -> Any:
+            raise AssertionError
+
+    assert matched("/<never:a=x>", "/abc") == (("abc",), {"a": "abc"})
+    assert matched("/<never:a=x>", "/") == ((None,), {"a": None})
+
+
+def test_the_output_of_a_basic_route() -> None:
+    """Manual: output is still handled the way it is with a normal route; "headers", "content_type", "methods"."""
+    app = Application()
+    options: Any = {"headers": {"X-One": "1"}, "content_type": "text/css", "methods": ["put"]}
+    assert app.basic_route("/<a>", "name", func=one, **options) is one
+    answer: Any = ask(app, "/x", "PUT")
+    assert (answer.headers["X-One"], answer.headers["Content-Type"]) == ("1", "text/css; charset=UTF-8")
+    assert answer.content == b"name"
+    assert ask(app, "/x").status == 405
+
+
+def one(request: HTTPRequest) -> str:
+    """A basic view: the name of its route."""
+    return str(request.route_name)
+
+
+def test_match_of_an_ordinary_route() -> None:
+    """It is there for every view."""
+    app = Application()
+    seen: list[Any] = []
+
+    @app.route("/<int:a>/<b=x>", "name")
+    def view(request: HTTPRequest, a: int, b: str) -> str:
+        seen.append((a, b, request.match.groups(), request.match.groupdict(), request.route_name, request.path))
+        seen.append((request.match.route.name, request.match.route.rule))
+        return ""
+
+    assert ask(app, "/%35/").status == 200
+    assert seen == [(5, "x", ("5", None), {"a": "5", "b": None}, "name", "/%35/"), ("name", "/<int:a>/<b=x>")]
+
+
 # --- Which route ------------------------------------------------------------------------------------------------------
 
 
@@ -239,9 +497,9 @@ def test_methods(method: str, path: str, status: int, content: bytes | None) -> 
 @pytest.mark.parametrize(
     "path, allowed",
     [
-        ("/user/5", "GET, HEAD, POST, PUT"),
-        ("/user/me", "PUT"),
-        ("/user/all", "DELETE, PUT"),
+        ("/user/5", "GET, HEAD, POST, PUT, OPTIONS"),
+        ("/user/me", "PUT, OPTIONS"),
+        ("/user/all", "DELETE, PUT, OPTIONS"),
     ],
 )
 def test_another_method_is_405(path: str, allowed: str) -> None:
@@ -292,7 +550,9 @@ def test_fix_end_slash(rule: str, path: str, location: str | None, method: str) 
     app.route(rule, func=shown)
     answer = ask(app, path, method)
     assert answer.headers["Location"] == location
-    assert (answer.status == 301) is (location is not None)
+    # RFC 9110 §15.4.9: 308 leaves the method as it is
+    moved = 301 if method == "GET" else 308
+    assert (answer.status == moved) is (location is not None)
 
 
 def test_the_table_tells_404_from_405() -> None:
@@ -301,7 +561,7 @@ def test_the_table_tells_404_from_405() -> None:
     assert table.find("/a", "GET") == Missing(())
     table.add(Rule(route.rule), route, ["GET"])
     found = table.find("/a/b/x", "GET")
-    assert isinstance(found, Found)
+    assert isinstance(found, Match)
     assert (found.route, found.strings) == (route, ("x",))
     for path in ("/a/x/x", "/a/b", "*", "a:80", ""):  # OPTIONS * and CONNECT have no path (RFC 9112 §3.2)
         assert table.find(path, "GET") == Missing(())
@@ -376,6 +636,102 @@ def test_a_name_is_given_to_one_function() -> None:
     assert ask(app, "/a/b/c").status == 404
 
 
+@pytest.mark.parametrize(
+    "rule, same", [("/u/<int:a>", "/u/<int(min=5):a>"), ("/u/<a>", "/u/<b>"), ("/u/<a=1>", "/u/<a=2>")]
+)
+def test_a_route_that_could_never_be_taken_raises_for_the_same_function(rule: str, same: str) -> None:
+    """Docstring of `route`: ValueError, "it has a route for that method already"."""
+    app = Application()
+    app.route(rule, func=shown)
+    with pytest.raises(ValueError, match="has a route for GET already"):
+        app.route(same, func=shown)
+
+
+@pytest.mark.parametrize(
+    "first, second, path, values",
+    [
+        ("/u/<int:a>", "/u/<int(min=5):a>", "/u/3", 400),
+        ("/u/<int(min=5):a>", "/u/<int:a>", "/u/3", [3]),
+        ("/u/<a=1>", "/u/<a=2>", "/u/", ["2"]),
+        ("/u/<int:a=1>", "/u/<int:a=2>", "/u/", [2]),
+        ("/u/<int:a>", "/u/<regex('-?[0-9]+'):a>", "/u/3", ["3"]),
+    ],
+)
+def test_each_method_has_the_variables_of_its_own_rule(first: str, second: str, path: str, values: Any) -> None:
+    """Manual: default values, and min and max, are those that the rule of the route gives."""
+    app = Application()
+    app.route(first, "first", func=lambda request, *values: "first")
+    app.route(second, "second", methods=["POST"], func=shown)
+    answer: Any = ask(app, path, "POST")
+    assert (json.loads(answer.content) if answer.status == 200 else answer.status) == values
+
+
+def test_each_method_has_the_names_of_its_own_rule() -> None:
+    app = Application()
+    seen: list[Any] = []
+    app.basic_route("/u/<first>", "first", func=lambda request: "")
+    app.basic_route("/u/<second>", "second", ["POST"], func=lambda request: seen.append(request.match.groupdict()))
+    assert ask(app, "/u/x", "POST").status == 204
+    assert seen == [{"second": "x"}]
+
+
+@pytest.mark.parametrize(
+    "options, error, pattern",
+    [
+        ({"methods": "GET"}, TypeError, "methods is an iterable of names of methods, not 'GET'"),
+        ({"methods": []}, ValueError, "methods is empty"),
+        ({"methods": None}, TypeError, "."),
+        ({"methods": 5}, TypeError, "."),
+        ({"func": 5}, TypeError, "a route calls a function, and 5 cannot be called"),
+        ({"func": "shown"}, TypeError, "a route calls a function"),
+        ({"headers": {"X-A": "b\r\nc"}}, ValueError, "."),
+        ({"headers": {"X A": "b"}}, ValueError, "."),
+        ({"content_type": "text/plain\r\nX: y"}, ValueError, "."),
+        ({"content_type": "text/plain; charset=nope"}, (ValueError, LookupError), "."),
+    ],
+)
+def test_a_mistake_raises_at_registration(options: dict[str, Any], error: Any, pattern: str) -> None:
+    app = Application()
+    with pytest.raises(error, match=pattern):
+        app.route("/", **{"func": shown, **options})
+    with pytest.raises(error, match=pattern):
+        app.basic_route("/", **{"func": shown, **options})
+    app.route("/", func=shown)
+
+
+@pytest.mark.parametrize("method, error", [(5, TypeError), (b"GET", TypeError), ("", ValueError), ("GE T", ValueError)])
+def test_a_method_is_a_token(method: Any, error: Any) -> None:
+    """Docstring of `route`: TypeError, an argument is of the wrong type. RFC 9110 §9.1: a method is a token; a route
+    with any other could never be taken.
+    """
+    with pytest.raises(error, match=r"."):
+        Application().route("/", methods=[method], func=shown)
+
+
+def test_the_rule_is_a_str() -> None:
+    with pytest.raises(
+        TypeError, match=r"a rule is a str, not .*; is it @app\.route\(\.\.\.\) without its parentheses"
+    ):
+        Application().route(shown)  # type: ignore[call-overload]
+
+
+def test_the_function_is_as_it_was() -> None:
+    """Manual, "func": specifying the function bypasses the usual decorator-like behavior; it can have many rules."""
+    app = Application()
+
+    @app.route("/a/<x>")
+    @app.route("/b/<x>", methods=iter(["post"]))
+    @app.basic_route("/c/<y>", name="c")
+    def view(request: HTTPRequest, x: str = "none") -> str:
+        return f"{request.route_name} {x}"
+
+    assert view(type("Fake", (), {"route_name": "direct"})(), "1") == "direct 1"
+    assert ask(app, "/a/1").content == b"view 1"  # type: ignore[attr-defined]
+    assert ask(app, "/b/1", "POST").content == b"view 1"  # type: ignore[attr-defined]
+    assert ask(app, "/b/1").status == 405
+    assert ask(app, "/c/1").content == b"c none"  # type: ignore[attr-defined]
+
+
 # --- Values that are wrong --------------------------------------------------------------------------------------------
 
 
@@ -432,7 +788,7 @@ def test_a_class_is_a_handler() -> None:
 
 
 def test_a_class_that_leaves_the_request_alone_is_a_mistake(expect_log: Any) -> None:
-    expect_log("route 'Idle'(.|\n)*not Idle")
+    expect_log("route 'Idle'(.|\n)*Idle'> has neither answered the request nor taken over")
 
     class Idle:
         def __init__(self, request: HTTPRequest) -> None:
@@ -497,7 +853,7 @@ def test_a_chain_finds_what_an_expression_would(pieces: list[str], path: str) ->
 
 def test_a_chain_serves_what_is_open_only() -> None:
     def is_chain(rule: str) -> bool:
-        return any(isinstance(getattr(pattern, "__self__", None), Chain) for pattern in Rule(rule).patterns)
+        return any(isinstance(getattr(form.match, "__self__", None), Chain) for form in Rule(rule).forms)
 
     assert is_chain("/<a>-<b>")
     assert is_chain("/<path:a>/edit")

@@ -59,6 +59,15 @@ class Variable(NamedTuple):
         known = type(converter) in (StringConverter, PathConverter, DomainPartConverter)
         return converter.span if known and isinstance(converter, SpanConverter) else None
 
+    def may_hold(self, character: str) -> bool:
+        """Whether it may match a slash, or a period, for all that is known."""
+        span, converter = self.span, self.converter
+        if span is not None:
+            return character not in span.excluded
+        if type(converter) is AnyConverter:
+            return any(character in string for string in converter.strings)
+        return self.is_custom or (type(converter) is FloatConverter and character == ".")
+
     @property
     def is_endless(self) -> bool:
         """Whether it matches a number of any length."""
@@ -244,10 +253,12 @@ class Chain:
         match = link.chunk.fullmatch if following is None else link.chunk.match
         place = find(lead, max(start, len(text) - len(lead)) if following is None and link.is_text else start)
         while place >= 0:
-            chunk = match(text, place)
-            if chunk is not None:
-                if following is None or self._end(text, i + 1, chunk.end(), stops, following) is not None:
-                    places.append(place)
+            end: int | None = place + len(lead)
+            if not link.is_text:
+                chunk = match(text, place)
+                end = None if chunk is None else chunk.end()
+            if end is not None and (following is None or self._end(text, i + 1, end, stops, following) is not None):
+                places.append(place)
             place = find(lead, place + 1)
         return places
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
 
 if TYPE_CHECKING:
@@ -281,6 +282,8 @@ class IntegerConverter(NumberConverter):
             TypeError, ValueError: It is no number.
         """
         number = int(value)
+        if isinstance(value, float) and value != number:
+            raise ValueError(f"an int is a whole number, unlike {value!r}")
         return f"{'-' if number < 0 else ''}{str(abs(number)).zfill(self._digits or 1)}"
 
 
@@ -294,6 +297,14 @@ class FloatConverter(NumberConverter):
     def configure(self, min: Any = None, max: Any = None) -> None:  # noqa: A002 - the manual's names
         """Take the range of values."""
         self._set_range(min, max)
+
+    def encode(self, request: HTTPRequest, value: Any) -> str:
+        """Make digits of a number, without an exponent.
+
+        Raises:
+            TypeError, ValueError: It is no number, or not a finite one.
+        """
+        return format(Decimal(value if isinstance(value, int) else repr(float(value))), "f")
 
 
 class AnyConverter(Converter):

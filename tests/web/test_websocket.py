@@ -248,7 +248,7 @@ def test_an_ordinary_request_that_is_the_last() -> None:
 
 def test_another_method() -> None:
     answer = ask(echoing(), "/ws/Ada", "POST")
-    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
 def test_another_version() -> None:

@@ -1,41 +1,74 @@
 """Applications: functions that answer requests, found by path (manual: "pants.web.application").
 
 A request comes from `pants.http.HTTPServer` to `Application.__call__`; that finds its route in a
-`pants.web.routing.RouteTable`, calls the route's function, and sends what the function returns.
+`pants.web.routing.RouteTable`, calls the route's function with hooks around it, and sends what the function returns.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
-import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, overload
+import os
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pants import Engine
-from pants.http import HTTPRequest, HTTPServer
-from pants.http._answer import check_value, find_charset, own_fields_refused
-from pants.web._output import Answer, error_page, is_content, to_answer
-from pants.web._rules import Rule
+from pants.http import HTTPRequest, Refused
+from pants.web._answering import Answering
+from pants.web._head_hooks import HeadHooks, ResponseHead, hooks_of
+from pants.web._hooks import RequestHook, check_hook
+from pants.web._output import Response
+from pants.web._urls import current, own_path, url_for
 from pants.web.converters import Converter, register_converter
-from pants.web.routing import Missing, Route, RouteTable, View
+from pants.web.errors import HTTPException, HTTPTransparentRedirect, abort, all_or_404, error, redirect
+from pants.web.module import Module
+from pants.web.routing import Match, Missing, Route
 
-__all__ = ["Application", "Converter", "register_converter"]
+if TYPE_CHECKING:
+    from pants.web._as_wsgi import WSGIApplication
+    from pants.web.testing import TestClient
+
+__all__ = [
+    "Application",
+    "Converter",
+    "HTTPException",
+    "HTTPTransparentRedirect",
+    "Module",
+    "Response",
+    "ResponseHead",
+    "abort",
+    "all_or_404",
+    "error",
+    "redirect",
+    "register_converter",
+    "url_for",
+]
 
 log = logging.getLogger("pants.web")
 
-V = TypeVar("V", bound=View)
+F = TypeVar("F", bound=RequestHook)
+
+# How often a request may be redirected without its client: more leads nowhere.
+_MOST_REDIRECTS: Final = 10
 
 
-class Application:
+class Application(Answering):
     """A web application: a request handler for `pants.http.HTTPServer` (manual: "Application").
 
-    Rules are paths so far, with variables or without; those with a domain are refused.
+    It is a `Module`, whose routes and hooks are described there.
 
     Args:
-        name: A name for the application.
-        debug: Whether the page for an error in the program shows the traceback. Never for the public.
+        name: A name for the application. It does not stand before the names of its routes, unless it is added to
+            another one.
+        debug: Whether the page for an error in the program shows all that is known of it, with the request and the
+            values of variables. Never for the public.
         fix_end_slash: Whether a request for ``/page`` is redirected to ``/page/`` where only that has a route.
+
+    Attributes:
+        on_failure: Called with the request and the exception, each time that one becomes a 500, after it was logged:
+            to tell a service that collects them.
+        json_default: Makes something that JSON has of what it has not, where a view returns such things: as the
+            ``default`` of `json.dumps`.
 
     Example:
         >>> from pants.web import Application
@@ -45,228 +78,292 @@ class Application:
         ...     return "Hello, World!"
         >>> @app.route("/user/<int:id>")
         ... def user(request, id):
-        ...     return f"User {id}"
+        ...     return {"id": id}
+        >>> app.test_client().get("/user/7").json
+        {'id': 7}
 
-        ``app.run()`` then serves them.
+        ``app.run()`` serves them.
     """
 
+    _serves = True
+
     def __init__(self, name: str | None = None, debug: bool = False, fix_end_slash: bool = False) -> None:
-        self.name = name
+        super().__init__(name)
         self.debug = debug
         self.fix_end_slash = fix_end_slash
-        self._table = RouteTable()
-        self._views: dict[str, View] = {}  # by the name of the route
+        self._before: list[RequestHook] = []
 
-    # --- Routes -------------------------------------------------------------------------------------------------
+    def before(self, func: F) -> F:
+        """Register a function to call with every request before it is routed, whether there is a route for it or not.
 
-    @overload
-    def route(
-        self,
-        rule: str,
-        name: str | None = None,
-        methods: Iterable[str] = ("GET", "HEAD"),
-        auto404: bool = False,
-        headers: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        func: None = None,
-    ) -> Callable[[V], V]: ...
-
-    @overload
-    def route(
-        self,
-        rule: str,
-        name: str | None = None,
-        methods: Iterable[str] = ("GET", "HEAD"),
-        auto404: bool = False,
-        headers: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        *,
-        func: V,
-    ) -> V: ...
-
-    def route(
-        self,
-        rule: str,
-        name: str | None = None,
-        methods: Iterable[str] = ("GET", "HEAD"),
-        auto404: bool = False,
-        headers: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        func: View | None = None,
-    ) -> Any:
-        """Register a function for the requests to a path (manual: "Module.route").
-
-        The function is called with the request, and the values of the rule's variables behind it. It returns a str,
-        bytes, or None for an answer without content (204); or it answers by the request's own methods, and returns
-        None. A text that begins with ``<!DOCTYPE`` or ``<html`` is sent as HTML. It is encoded with the charset of its
-        type, UTF-8 if that names none.
-
-        A class may stand in its place. It is called in the same way, answers the request or takes over its connection,
-        and the instance is not sent.
-
-        In a rule ``<name>`` is a variable, which captures one segment of the path, or what is left of one beside other
-        text. It may name a converter and its options, as in ``<int:id>`` or ``<int(digits=4 min=1970):year>``, and a
-        default, as in ``<path:page=welcome>``: then the path may also end just before the variable, whatever the rule
-        has behind it. The converters are (manual: "Rule Variable Converters"):
-
-        - ``string``: anything but a slash, the one that is meant where none is named; ``min``, ``max``, ``length``.
-        - ``path``: anything at all.
-        - ``int``, or ``integer``: ``digits`` is their exact number; out of ``min`` and ``max`` it is a 400.
-        - ``float``: out of ``min`` and ``max`` it is a 400.
-        - ``any``: one of the strings that its options are.
-        - ``regex``: what a regular expression matches; ``namegen`` is a ``%`` format for URLs.
-        - ``domainpart``: anything but a slash and a period.
-        - those of `register_converter`.
-
-        Paths are percent-decoded before they are compared, but an encoded slash is no slash to rules; the function
-        gets it as one. What is captured and no UTF-8 is a 400.
-
-        A rule without variables goes before one with variables. Among these goes first the one with more text before
-        its first variable, and then the one that was registered first.
+        A view that raises `HTTPTransparentRedirect` does not lead here again: who guards paths here sees those that
+        clients ask for.
 
         Args:
-            rule: A path that begins with a slash, in plain characters; nothing is to be percent-encoded.
-            name: The name of the route; that of the function by default.
-            methods: The methods to answer; another gets 405.
-            auto404: Whether a value of a variable that is not true, as 0, gives a 404; the function is not called then.
-            headers: Headers to send with every answer.
-            content_type: The Content-Type of every answer.
-            func: The function, where this is not used as a decorator.
+            func: Called with the request. If it returns anything but None, that is the output, and nothing else is
+                called, but what has been registered by `after`. It may raise `HTTPTransparentRedirect`, to have another
+                URL served; the other functions are called nevertheless.
 
         Returns:
-            A decorator that returns the function as it was; the function itself, if ``func`` is given.
+            The function, so that this is a decorator.
 
         Raises:
-            TypeError: An argument is of the wrong type.
-            ValueError: The rule is none that can be served; it has a route for that method already; the name has been
-                given to another function; or a header cannot be sent.
+            TypeError: It is not callable, or not with one argument.
+            ValueError: The application has been added to another one.
         """
-        parsed = Rule(rule)
-        if isinstance(methods, str):
-            raise TypeError(f"methods is an iterable of names of methods, not {methods!r}")
-        names = [method.upper() for method in methods]
-        if not names:
-            raise ValueError("methods is empty, so that the route could never be taken")
-        fixed = dict(headers or {})
-        for header in list(fixed):
-            if header.lower() == "content-type":
-                content_type = fixed.pop(header)
-        own_fields_refused(fixed)
-        if content_type is not None:
-            check_value("content_type", content_type)
-            find_charset(content_type)
-
-        def register(view: V) -> V:
-            if not callable(view):
-                raise TypeError(f"a route calls a function, and {view!r} cannot be called")
-            route_name = name or getattr(view, "__name__", None) or type(view).__name__
-            self._add(parsed, Route(route_name, rule, view, content_type, fixed, auto404), names)
-            return view
-
-        return register if func is None else register(func)
-
-    def _add(self, rule: Rule, route: Route, methods: list[str]) -> None:
-        if self._views.get(route.name, route.view) is not route.view:
-            raise ValueError(f"the name {route.name!r} has been given to another function; give name= to one of them")
-        self._table.add(rule, route, methods)
-        self._views[route.name] = route.view
+        check_hook("a hook", func, 1)
+        if self._parents:
+            raise ValueError(f"{self!r} has been added to another module, where nothing runs before a route is found")
+        self._before.append(func)
+        return func
 
     # --- Requests -----------------------------------------------------------------------------------------------
 
     def __call__(self, request: HTTPRequest) -> None:
         """Answer a request."""
-        by_method = self._table.plain.get(request.path)
-        route = None if by_method is None else by_method.get(request.method)
-        if route is not None:
-            self._answer(request, route, ())
-            return
-        found = self._table.find(request.path, request.method)
-        if isinstance(found, Missing):
-            self._send(request, self._no_route(request, found))
-            return
+        token = current.set((self, request))
         try:
-            values = found.values(request)
-        except Exception as error:  # noqa: BLE001 - a converter's: 400, whatever it is (manual: "decode")
-            log.debug("No value for a variable of %s, on %r: %r", found.route.rule, request, error)
-            self._send(request, error_page(400, details=traceback.format_exc() if self.debug else ""))
-            return
-        self._answer(request, found.route, values)
-
-    def _answer(self, request: HTTPRequest, route: Route, values: Sequence[Any]) -> None:
-        """Call the function of a route, and send what it returns."""
-        try:
-            if route.auto404 and not all(values):
-                self._send(request, error_page(404))
+            if self._has_after:
+                request._on_head = HeadHooks(self, request)
+            if self._before and self._run_before(request):
                 return
-            output = route.view(request, *values)
-            # One that has answered returns nothing, or whatever has taken the connection over. If it is content, the
-            # program means to answer twice, and is told.
-            if not (request.finished or request.connection.taken_over) or is_content(output):
-                request.send_response(*to_answer(output, route.content_type, route.headers))
-        except Exception:
-            log.exception("The route %r (%s) failed, on %r", route.name, route.rule, request)
-            if not (request.finished or request.connection.taken_over):
-                self._send(request, error_page(500, details=traceback.format_exc() if self.debug else ""))
+            self._route(request)
+        finally:
+            current.reset(token)
 
-    def _no_route(self, request: HTTPRequest, missing: Missing) -> Answer:
-        if missing.allowed:  # RFC 9110 §15.5.6
-            return error_page(405, {"Allow": ", ".join(missing.allowed)})
-        if self.fix_end_slash and self._has_route(f"{request.path}/", request.method):
+    def _run_before(self, request: HTTPRequest) -> bool:
+        """Call what comes before routing; tell whether that has answered, or is going to."""
+        for func in self._before:
+            try:
+                output = func(request)
+                if output is not None:
+                    self._send(request, None, output)
+                    return True
+            except HTTPTransparentRedirect as target:
+                request._retarget(target.resolve(request.url))
+            except Exception as exception:  # noqa: BLE001 - becomes an error page
+                self._answer_error(request, exception, None)
+                return True
+            if _is_answered(request) or not request.auto_finish:
+                return True
+        return False
+
+    def _wants_raw_form(self, request: HTTPRequest) -> bool:
+        """Whether the view of a request takes its body as it comes, as a WSGI application does."""
+        table = self._table
+        found = table.find(request.path, request.method, request.hostname if table.has_domains else "")
+        wants = None if isinstance(found, Missing) else getattr(found.route.view, "_wants_raw_form", None)
+        return wants is not None and bool(wants(request))
+
+    def _route(self, request: HTTPRequest) -> None:
+        """Find the route of a request, and follow it."""
+        table = self._table
+        redirects = 0
+        while redirects < _MOST_REDIRECTS:
+            found = table.find(request.path, request.method, request.hostname if table.has_domains else "")
+            if isinstance(found, Missing):
+                request.match = request.route_name = None
+                self._answer_missing(request, found)
+                return
+            request.match = found
+            request.route_name = found.route.name
+            target = self._follow(request, found)
+            if target is None:
+                return
+            request.auto_finish = True
+            request._retarget(target)
+            redirects += 1
+        self._answer_error(
+            request, RuntimeError("HTTPTransparentRedirect leads round in a circle"), request.match.route
+        )
+
+    def _follow(self, request: HTTPRequest, match: Match) -> str | None:
+        """Call the function of a route, and send what it returns.
+
+        Returns:
+            Where to go instead, if it says so.
+        """
+        route = match.route
+        try:
+            if self._has_after or route.headers:
+                hooks = hooks_of(self, request)
+                hooks.modules, hooks.usual = route.modules, route.headers
+            if route.has_hooks and self._run_started(request, route):
+                return None
+            output = self._call(request, match)
+            if route.has_hooks:
+                output = self._run_finished(request, route, output)
+            if output.__class__ is str and request.auto_finish and not request._stage:
+                self._send_text(request, route, output)
+            else:
+                self._send(request, route, output)
+        except HTTPTransparentRedirect as target:
+            if request._take_back():
+                if self._has_after or route.headers:
+                    hooks = hooks_of(self, request)
+                    hooks.modules, hooks.usual = (self,), None
+                return target.resolve(request.url)
+            self._answer_error(request, target, route)
+        except Exception as exception:  # noqa: BLE001 - becomes an error page
+            self._answer_error(request, exception, route)
+        finally:
+            if route.has_hooks:
+                self._tear_down_later(request, route)
+        return None
+
+    def _call(self, request: HTTPRequest, match: Match) -> Any:
+        """Call the function of a route."""
+        route = match.route
+        if match.rule is None:
+            return route.view(request)
+        try:
+            values: Sequence[Any] = match.groups() if route.basic else match.values(request)
+        except (HTTPException, HTTPTransparentRedirect, Refused):
+            raise
+        except Exception as exception:  # a converter's: 400, whatever it is (manual: "decode")
+            log.debug("No value for a variable of %s, on %r: %r", route.rule, request, exception)
+            raise HTTPException(400) from exception
+        if route.basic:
+            return route.view(request)
+        if route.auto404:
+            all_or_404(*values)
+        return route.view(request, *values)
+
+    def _answer_missing(self, request: HTTPRequest, missing: Missing) -> None:
+        """Answer a request for which there is no route."""
+        allowed = list(missing.allowed)
+        if "GET" in allowed and "HEAD" not in allowed:
+            allowed.insert(allowed.index("GET") + 1, "HEAD")
+        if allowed and "OPTIONS" not in allowed:
+            allowed.append("OPTIONS")
+        fixed = None
+        if not allowed and self.fix_end_slash and self._has_route(request, f"{request.path}/"):
             query = f"?{request.query}" if request.query else ""
-            return error_page(301, {"Location": f"{own_path(request.path)}/{query}"})
-        return error_page(404)
+            fixed = f"{own_path(request.script_name + request.path)}/{query}"
+        try:
+            if request.method == "OPTIONS" and (allowed or request.path == "*"):  # RFC 9110 §9.3.7
+                self._send(request, None, Response(status=204, headers={"Allow": ", ".join(allowed or ["OPTIONS"])}))
+                return
+            if fixed is not None:
+                self._send(request, None, redirect(fixed, 301 if request.method in ("GET", "HEAD") else 308))
+                return
+        except Exception as exception:  # noqa: BLE001 - a hook's
+            self._answer_error(request, exception, None)
+            return
+        if allowed:  # RFC 9110 §15.5.6
+            self._answer_error(request, HTTPException(405, headers={"Allow": ", ".join(allowed)}), None)
+        else:
+            self._answer_error(request, HTTPException(404), None)
 
-    def _has_route(self, path: str, method: str) -> bool:
+    def _has_route(self, request: HTTPRequest, path: str) -> bool:
         """Whether a path has a route, be it for other methods."""
-        found = self._table.find(path, method)
+        found = self._table.find(path, request.method, request.hostname if self._table.has_domains else "")
         return not isinstance(found, Missing) or bool(found.allowed)
 
-    def _send(self, request: HTTPRequest, answer: Answer) -> None:
-        request.send_response(*answer)
+    # --- Hooks --------------------------------------------------------------------------------------------------
+
+    def _run_started(self, request: HTTPRequest, route: Route) -> bool:
+        """Call what comes before the view; tell whether that has answered."""
+        for module in route.modules:
+            for func in module._hooks.started:
+                func(request)
+                if _is_answered(request):
+                    return True
+        return False
+
+    def _run_finished(self, request: HTTPRequest, route: Route, output: Any) -> Any:
+        if not request.auto_finish or _is_answered(request):
+            return output
+        for module in reversed(route.modules):
+            for func in module._hooks.finished:
+                output = func(request, output)
+        return output
+
+    def _tear_down_later(self, request: HTTPRequest, route: Route) -> None:
+        """Call the hooks for its end when a request is over."""
+        if any(module._hooks.teardown for module in route.modules):
+            request._call_at_end(partial(self._tear_down, request, route))
+
+    def _tear_down(self, request: HTTPRequest, route: Route) -> None:
+        for module in reversed(route.modules):
+            for func in module._hooks.teardown:
+                try:
+                    self._run_current(request, partial(func, request))
+                except Exception:
+                    log.exception("A teardown hook of the route %r (%s) failed, on %r", route.name, route.rule, request)
 
     # --- Running ------------------------------------------------------------------------------------------------
 
-    def run(self, address: Any = None, ssl_options: Any = None, engine: Engine | None = None) -> None:
-        """Serve the application until the engine stops, or Ctrl-C (manual: "Application.run").
+    def run(
+        self,
+        address: Any = None,
+        ssl_options: Any = None,
+        engine: Engine | None = None,
+        *,
+        workers: int | None = 1,
+        reload: bool | Iterable[str | os.PathLike[str]] = False,
+        **options: Any,
+    ) -> None:
+        """Serve the application until the engine stops, or the process is told to end (manual: "Application.run").
 
-        Where it can be reached is written to standard error.
+        Where it can be reached is written to standard error. Ctrl-C (SIGINT) and SIGTERM end it gracefully: requests
+        that have arrived are answered. A second one ends it at once. On SIGHUP certificates are read again.
 
         Args:
             address: The address to listen on, as for `pants.http.HTTPServer.listen`: port 80 of all IPv4 addresses by
                 default, 443 with TLS.
             ssl_options: If given, TLS is enabled with these options, as by `pants.Server.startSSL`.
             engine: The engine to run; the global one by default.
+            workers: The number of processes that serve; 0 or None for as many as there are processors to use. One that
+                dies is replaced.
+            reload: Whether to start the program anew when a source file of an imported module changes; or the paths of
+                more files and directories. For development.
+            **options: ``access_log``: whether to write a line for each request, or its format, as for
+                `pants.http.HTTPServer`; by default that is done where standard error is a terminal. ``grace``: the
+                seconds that requests under way are given in the end, 30 by default. ``on_start``: called with the
+                server in each process that serves, before it does. The others are for `pants.http.HTTPServer`.
 
         Raises:
-            RuntimeError: The engine is running already.
-            TypeError, ValueError, OSError: As of `pants.http.HTTPServer` and its ``listen``.
+            RuntimeError: The engine is running already; or ``workers`` or ``reload`` cannot be used here.
+            TypeError, ValueError, OSError: An argument is wrong; or as of `pants.http.HTTPServer` and its ``listen``.
+            SystemExit: Workers have ended again and again right after their start; or, with ``reload``, it is over.
         """
-        server = HTTPServer(self, engine=engine, ssl_options=ssl_options).listen(address)
-        try:
-            scheme = "http" if ssl_options is None else "https"
-            sys.stderr.write(f"Serving {url_of(scheme, server.local_address)} - Ctrl-C ends it\n")
-            sys.stderr.flush()
-            server.engine.start()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            server.close()
-            server.engine.poll(0)  # the connections are closed
+        from pants.web import _running
+
+        _running.run(self, address, ssl_options, engine, workers=workers, reload=reload, **options)
+
+    @property
+    def wsgi(self) -> WSGIApplication:
+        """The application as one for a standard WSGI server (PEP 3333), as in ``gunicorn module:app.wsgi``.
+
+        What cannot work there is a 501: a WebSocket, and an answer that is finished later. With options of the server,
+        as ``cookie_secret``, it is `pants.web.wsgi.WSGIApplication` instead.
+        """
+        if self._wsgi is None:
+            from pants.web._as_wsgi import WSGIApplication
+
+            self._wsgi = WSGIApplication(self)
+        return self._wsgi
+
+    _wsgi: WSGIApplication | None = None
+
+    def test_client(self, **options: Any) -> TestClient:
+        """Return a client for tests, which needs no socket.
+
+        Args:
+            **options: As of `pants.web.testing.TestClient`.
+
+        Example:
+            >>> from pants.web import Application
+            >>> app = Application()
+            >>> app.test_client().get("/").status_code
+            404
+        """
+        from pants.web.testing import TestClient
+
+        return TestClient(self, **options)
 
 
-def own_path(path: str) -> str:
-    """Return a path as a reference that stays on this host (RFC 3986 §4.2), for browsers too."""
-    path = path.replace("\\", "%5C")  # which they take for a slash
-    return f"/.{path}" if path.startswith("//") else path  # what follows two slashes is a host
-
-
-def url_of(scheme: str, address: Any) -> str:
-    """Return the URL by which a server can be reached that listens on ``address``."""
-    if not isinstance(address, tuple):
-        return f"{scheme} on {address!r}"
-    host, port = address[:2]
-    if host in ("0.0.0.0", "::"):  # all addresses of this host
-        host = "localhost"
-    elif ":" in host:
-        host = f"[{host}]"
-    return f"{scheme}://{host}/" if port == {"http": 80, "https": 443}[scheme] else f"{scheme}://{host}:{port}/"
+def _is_answered(request: HTTPRequest) -> bool:
+    """Whether an answer has been given or begun, or another protocol has the connection."""
+    return request.finished or bool(request._stage) or request.connection.taken_over

@@ -21,9 +21,13 @@ ALONE = {
     "bodies": ["bodies.py"],
     "many_websockets": ["many_websockets.py"],
     "client_upload": ["client_bodies.py", "upload"],
+    "routes": ["routes.py"],
 }
 # These compare whole servers, or clients of another server.
-SERVERS = ("echo", "http", "pipelined", "files", "ws", "client", "client_download")
+SERVERS = (
+    *("echo", "http", "pipelined", "files", "ws", "client", "client_download"),
+    *("web", "web_files", "wsgi", "workers"),
+)
 NAMES = (*ALONE, *SERVERS)
 # The files that are sent: their names, and sizes in bytes.
 FILES = {"4KiB": 4096, "1MiB": 1024 * 1024}
@@ -80,16 +84,44 @@ class Comparison:
         ]
 
     def files(self) -> None:
+        self.measure_files(HERE / "files_server.py")
+
+    def web_files(self) -> None:
+        self.measure_files(self.peers / "pants_files.py")
+
+    def measure_files(self, program: pathlib.Path) -> None:
         with tempfile.TemporaryDirectory(prefix="pants-bench-") as name:
             for file, size in FILES.items():
                 pathlib.Path(name, file).write_bytes(os.urandom(size))
             servers = [
                 f"nginx={self.peers}/nginx {{port}} {name}",
-                f"pants={sys.executable} {HERE}/files_server.py {{port}} {name}",
+                f"pants={sys.executable} {program} {{port}} {name}",
             ]
             for file in FILES:
                 print(file, flush=True)
                 self.measure("http", "--path", f"/f/{file}", "--rounds", "5", *servers)
+
+    def web(self) -> None:
+        servers = [
+            f"pants={sys.executable} {self.peers}/pants_app.py {{port}}",
+            f"falcon={self.peers_python} {self.peers}/app_falcon_bjoern.py {{port}}",
+            f"starlette={self.peers_python} {self.peers}/app_starlette.py {{port}}",
+            f"flask={self.peers_python} {HERE}/flask_server.py {{port}} bjoern",
+        ]
+        self.measure("http", "--path", "/hello/Ada", "--rounds", "5", *servers)
+
+    def wsgi(self) -> None:
+        servers = [
+            f"bjoern={self.peers_python} {HERE}/flask_server.py {{port}} bjoern",
+            f"pants={sys.executable} {HERE}/flask_server.py {{port}} pants 0",
+            f"threads={sys.executable} {HERE}/flask_server.py {{port}} pants 4",
+        ]
+        self.measure("http", "--path", "/hello/Ada", "--rounds", "5", *servers)
+
+    def workers(self) -> None:
+        servers = [f"{count}={sys.executable} {HERE}/workers_server.py {{port}} {count}" for count in (1, 2)]
+        self.measure("http", "--rounds", "5", *servers)
+        run("workers.py")
 
     def client(self) -> None:
         with self.nginx() as port:

@@ -268,7 +268,7 @@ def test_hooks_are_returned_as_they_are() -> None:
 
 
 def test_a_function_of_other_arguments_is_refused() -> None:
-    """Issue: a programmer's mistake raises at registration where it can."""
+    """A programmer's mistake raises at registration where it can."""
     app = Application()
     of_one: list[Any] = [app.request_started, app.request_teardown, app.before]
     of_two: list[Any] = [app.request_finished, app.after, app.error_handler(404)]

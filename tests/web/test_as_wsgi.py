@@ -973,7 +973,7 @@ def test_within_an_application_of_pants(app: Application) -> None:
 
 
 def test_timers_that_go_on_and_on_are_not_waited_for(expect_log: ExpectLog) -> None:
-    """Issue: "an answer finished later" is a 501, be there something to do meanwhile or not."""
+    """ "An answer finished later" is a 501, be there something to do meanwhile or not."""
     expect_log("would be answered later")
 
     def handler(request: HTTPRequest) -> None:

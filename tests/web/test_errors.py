@@ -471,7 +471,7 @@ def test_what_is_out_of_range_or_no_text_is_400(path: str) -> None:
     ],
 )
 def test_a_malformed_form_is_refused(content_type: str, body: bytes) -> None:
-    """Issue: a visitor's bad input never gives a 500."""
+    """A visitor's bad input never gives a 500."""
     app = Application()
     app.route("/", methods=["POST"], func=lambda request: repr(request.post))
     answer = fetch(app, "/", "POST", headers={"Content-Type": content_type}, body=body)

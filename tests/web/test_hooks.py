@@ -656,7 +656,7 @@ def test_a_transparent_redirect_from_a_path_with_two_slashes() -> None:
 
 @pytest.mark.parametrize("where", ["view", "before"])
 def test_a_transparent_redirect_to_what_is_no_url(where: str, expect_log: ExpectedLog) -> None:
-    """Issue: a programmer's mistake raises at the call, or gives a 500 with a log entry that names the route."""
+    """A programmer's mistake raises at the call, or gives a 500 with a log entry that names the route."""
     app = Application()
 
     def leave(request: HTTPRequest) -> None:

@@ -200,7 +200,7 @@ def test_json_of_half_a_surrogate_pair() -> None:
     ],
 )
 def test_what_json_has_not_is_an_error(output: Any, error: str, expect_log: ExpectedLog) -> None:
-    """Issue: a return value that can't be sent gives a 500 with a log entry that names the route."""
+    """A return value that can't be sent gives a 500 with a log entry that names the route."""
     expect_log(FAILED + error)
     assert returning(output).status == 500
 
@@ -414,7 +414,7 @@ def test_a_character_that_the_charset_lacks_is_an_error(expect_log: ExpectedLog)
     "output", ["a\ud83d", ("a\ud83d", 201), Response("a\ud83d"), Page("<p>\ud83d"), [Text("\ud83d")]]
 )
 def test_half_a_surrogate_pair_is_no_error(output: Any) -> None:
-    """Issue: a visitor's bad input never gives a 500; JSON that was sent may contain one, and UTF-8 may not."""
+    """A visitor's bad input never gives a 500; JSON that was sent may contain one, and UTF-8 may not."""
     answer = returning(output)
     assert answer.status in (200, 201)
     answer.content.decode("utf-8")
@@ -514,7 +514,7 @@ async def async_generator() -> Any:
     ],
 )
 def test_what_cannot_be_sent_is_an_error(make: Any, error: str, expect_log: ExpectedLog) -> None:
-    """Issue: a return value that can't be sent gives a 500 with a log entry that names the route."""
+    """A return value that can't be sent gives a 500 with a log entry that names the route."""
     expect_log(FAILED + error)
     answer = returning(make())
     assert answer.status == 500

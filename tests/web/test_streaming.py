@@ -58,7 +58,7 @@ def yielding(*pieces: Any) -> Callable[[HTTPRequest], Iterator[Any]]:
     ],
 )
 def test_what_a_generator_yields_is_sent_in_chunks(pieces: list[Any], content_type: str, content: bytes) -> None:
-    """Issue: streaming a generator (sync) as chunks."""
+    """Streaming a generator (sync) as chunks."""
     answer = fetch(streaming(yielding(*pieces)))
     assert (answer.status, answer.content) == (200, content)
     assert answer.headers["Content-Type"] == content_type
@@ -359,7 +359,7 @@ def test_an_http_exception_later_cuts_the_connection(expect_log: ExpectedLog) ->
 
 @pytest.mark.parametrize("piece", [5, None, ["a"], {"a": 1}, object(), bytearray(b"a")])
 def test_a_piece_that_is_none(piece: Any, expect_log: ExpectedLog) -> None:
-    """Issue: a return value that can't be sent gives a 500 with a log entry that names the route."""
+    """A return value that can't be sent gives a 500 with a log entry that names the route."""
     expect_log(FAILED + "TypeError: a generator that answers yields str or bytes")
     seen: list[str] = []
 
@@ -466,7 +466,7 @@ def test_what_cannot_be_a_head_is_an_error_and_closes_the_generator(expect_log: 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_half_a_surrogate_pair_in_a_piece_is_no_error(first: bool) -> None:
-    """Issue: a visitor's bad input never gives a 500; a str may contain one, and UTF-8 may not."""
+    """A visitor's bad input never gives a 500; a str may contain one, and UTF-8 may not."""
 
     def view(request: HTTPRequest) -> Any:
         if not first:

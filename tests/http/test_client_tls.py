@@ -839,8 +839,13 @@ def test_a_handshake_that_is_never_finished(certs: Certificates, script: str) ->
 
 
 def test_https_to_a_server_of_http_and_the_other_way_round(certs: Certificates) -> None:
+    def script(caller: Caller) -> None:
+        # No request comes, and the client gives up in the middle of it: before this does, or after.
+        with contextlib.suppress(AssertionError):
+            caller.read_request()
+
     with (
-        RogueServer(replying(OK)) as server,
+        RogueServer(script) as server,
         client_of() as client,
         pytest.raises((ConnectionFailed, RequestClosed, RequestTimedOut)),
     ):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pants.http import HTTPRequest, HTTPServer
@@ -841,6 +841,7 @@ PIECES = st.sampled_from(["-", "a", "/", "ab.", *SPANS, "<any(a -b):>", "<int:>"
 
 
 @given(st.lists(PIECES, min_size=1, max_size=7), st.text("ab-/.12", max_size=14))
+@example(["a"], "a")
 def test_a_chain_finds_what_an_expression_would(pieces: list[str], path: str) -> None:
     """Manual: each variable is a part of "the rule's final expression"."""
     text = "/" + "".join(piece.replace(">", f"v{i}>") for i, piece in enumerate(pieces))

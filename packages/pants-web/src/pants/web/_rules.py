@@ -21,7 +21,8 @@ _VARIABLE: Final = re.compile(
 _RESERVED: Final = frozenset({"_anchor", "_doseq", "_external", "_request", "_scheme"})
 _SLASH_OR_VARIABLE: Final = re.compile("[/<]")
 _DOMAIN_TEXT: Final = re.compile(r"[A-Za-z0-9._-]+")
-_DOTS: Final = re.compile(r"/\.\.?(?:/|\Z)")
+#: Segments that clients take out of what they ask for (RFC 3986 §5.2.4), so that no route has them.
+DOT_SEGMENT: Final = re.compile(r"/\.\.?(?:/|\Z)")
 _ESCAPE: Final = re.compile("%[0-9A-Fa-f]{2}")
 # \1 or (?(1)...): the group will have another number in the expression for the rule.
 _REFERENCE: Final = re.compile(r"(?<!\\)(?:\\\\)*(?:\\[1-9]|\(\?\([0-9])")
@@ -126,6 +127,8 @@ class Rule:
         Args:
             text: The path, percent-decoded.
         """
+        if not self.variables:
+            return () if text == self.path else None
         for form in self.forms:
             strings = form.match(text)
             if strings is not None:
@@ -288,7 +291,7 @@ def _check(domain: Sequence[Piece], pieces: Sequence[Piece]) -> None:
         if isinstance(piece, str):
             if ">" in piece:
                 raise ValueError("there is a > that ends no variable; it cannot stand in a path")
-            if _DOTS.search(piece):
+            if DOT_SEGMENT.search(piece):
                 raise ValueError("it has a segment . or .., which clients take out of what they ask for")
             if "?" in piece or "#" in piece:
                 raise ValueError("a rule is a path, without query and fragment")

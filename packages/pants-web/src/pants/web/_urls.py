@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from pants.http import Refused
 from pants.web._patterns import Variable
-from pants.web._rules import Rule
+from pants.web._rules import DOT_SEGMENT, Rule
 from pants.web.routing import SLASH
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ _SEGMENT: Final = "!$&'()*+,;=:@"
 _FRAGMENT: Final = f"{_SEGMENT}/?"
 
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9._-]+")
-# RFC 3986 §5.2.4: segments that clients take out.
-_DOTS: Final = re.compile(r"/\.\.?(?:/|\Z)")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _PORT: Final = re.compile(r":[0-9]+\Z")
@@ -199,7 +197,7 @@ def _path(rule: Rule, request: HTTPRequest, given: Mapping[str, Any]) -> str:
             if any(given[name] is not None for name in later):
                 raise ValueError(f"<{piece.name}> needs a value, where there is one for {later[0]!r}")
             break
-    if _DOTS.search(path):
+    if DOT_SEGMENT.search(path):
         raise ValueError(f"{path!r} has a segment . or .., which clients take out, so that it leads elsewhere")
     return path
 
@@ -215,7 +213,7 @@ def _encoded(variable: Variable, request: HTTPRequest, value: Any) -> str:
 
 def _quoted(variable: Variable, text: str) -> str | None:
     """Return a text percent-encoded, so that a variable captures it; None if none would."""
-    if variable.may_hold("/") and not _DOTS.search(f"/{text}") and re.fullmatch(variable.source, text):
+    if variable.may_hold("/") and not DOT_SEGMENT.search(f"/{text}") and re.fullmatch(variable.source, text):
         return quote(text, safe=f"{_SEGMENT}/")
     return quote(text, safe=_SEGMENT) if re.fullmatch(variable.source, text.replace("/", SLASH)) else None
 

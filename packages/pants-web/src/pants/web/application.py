@@ -148,19 +148,22 @@ class Application(Answering):
                 return True
         return False
 
+    def _find(self, request: HTTPRequest, path: str) -> Match | Missing:
+        """Find the route of a request, as if it were for a path."""
+        table = self._table
+        return table.find(path, request.method, request.hostname if table.has_domains else "")
+
     def _wants_raw_form(self, request: HTTPRequest) -> bool:
         """Whether the view of a request takes its body as it comes, as a WSGI application does."""
-        table = self._table
-        found = table.find(request.path, request.method, request.hostname if table.has_domains else "")
+        found = self._find(request, request.path)
         wants = None if isinstance(found, Missing) else getattr(found.route.view, "_wants_raw_form", None)
         return wants is not None and bool(wants(request))
 
     def _route(self, request: HTTPRequest) -> None:
         """Find the route of a request, and follow it."""
-        table = self._table
         redirects = 0
         while redirects < _MOST_REDIRECTS:
-            found = table.find(request.path, request.method, request.hostname if table.has_domains else "")
+            found = self._find(request, request.path)
             if isinstance(found, Missing):
                 request.match = request.route_name = None
                 self._answer_missing(request, found)
@@ -257,7 +260,7 @@ class Application(Answering):
 
     def _has_route(self, request: HTTPRequest, path: str) -> bool:
         """Whether a path has a route, be it for other methods."""
-        found = self._table.find(path, request.method, request.hostname if self._table.has_domains else "")
+        found = self._find(request, path)
         return not isinstance(found, Missing) or bool(found.allowed)
 
     # --- Hooks --------------------------------------------------------------------------------------------------

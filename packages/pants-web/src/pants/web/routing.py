@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from pants.web._index import Index
 from pants.web._patterns import Matcher, Strings
-from pants.web._rules import Domain, Rule
+from pants.web._rules import DOT_SEGMENT, Domain, Rule
 
 if TYPE_CHECKING:
     from pants.http import HTTPRequest
@@ -24,8 +24,6 @@ SLASH: Final = "\udc2f"
 _ENCODED_SLASH: Final = re.compile("%2f", re.IGNORECASE)
 # What a domain is made of; a host may have other characters (RFC 3986 §3.2.2), which no name has.
 _HOST: Final = re.compile(r"[a-z0-9.:_-]+")
-# Segments that clients take out of what they ask for (RFC 3986 §5.2.4), so that no route has them.
-_DOTS: Final = re.compile(r"/\.\.?(?:/|\Z)")
 
 # With fewer rules that begin in the same way, it is quicker to try them in turn than to look into an index.
 _FEW: Final = 4
@@ -349,7 +347,7 @@ class RouteTable:
         """
         is_encoded = "%" in path
         text = decoded(path) if is_encoded else path
-        if "/." in text and _DOTS.search(text):
+        if "/." in text and DOT_SEGMENT.search(text):
             return Missing(())
         allowed: dict[str, Any] = {}
         if self.has_domains and _HOST.fullmatch(host):

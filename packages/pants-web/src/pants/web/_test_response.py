@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from email.message import Message
 from functools import cached_property
 from json import loads
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from pants.http import HTTPHeaders, RequestClosed
 from pants.http._answer import find_charset
 from pants.http._reply import REDIRECTS, Reply
 from pants.web._exchange import Exchange
+from pants.web._test_closing import ClosedByWith
 from pants.web._test_request import TestRequest
 
 if TYPE_CHECKING:
     from pants.web._test_asking import Asker
 
 
-class TestResponse:
+class TestResponse(ClosedByWith):
     """An answer of the application to a `pants.web.testing.TestClient`.
 
     Where it was asked for with ``stream``, it may be there in part only, or not at all: `data` is what has come so far,
@@ -273,15 +272,3 @@ class TestResponse:
         if self._exchange is not None:
             with self._client._raising():
                 self._forget()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if exception is None:
-            self.close()
-            return
-        with contextlib.suppress(Exception):  # there is one already
-            self.close()

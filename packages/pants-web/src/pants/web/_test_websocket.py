@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from pants.http import HTTPHeaders, RequestClosed, RequestTimedOut, WebSocket
 from pants.http._target import Target
@@ -15,6 +14,7 @@ from pants.http._ws_deflate import deflate_settings
 from pants.http._ws_handshake import check_subprotocols
 from pants.http._ws_request import ClientRequest
 from pants.web._exchange import MemoryConnection
+from pants.web._test_closing import ClosedByWith
 
 if TYPE_CHECKING:
     from pants.web.testing import TestClient
@@ -60,7 +60,7 @@ class _End(WebSocket):
         self.failure = exception
 
 
-class TestWebSocket:
+class TestWebSocket(ClosedByWith):
     """A WebSocket to the application: the client's end, made by `pants.web.testing.TestClient.websocket`.
 
     It is a `pants.http.WebSocket` in memory, so that pings are answered and messages compressed. A ``with`` block
@@ -204,18 +204,6 @@ class TestWebSocket:
         self._client._streams.pop(self, None)
         self._end.close(flush=False)
         self._client.engine.advance()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if exception is None:
-            self.close()
-            return
-        with contextlib.suppress(Exception):  # there is one already
-            self.close()
 
 
 def open_websocket(

@@ -12,15 +12,14 @@ and time passes only where the test waits for something: the engine's, not the c
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Unpack
 
 from pants._timers import check_seconds
 from pants.http import HTTPRequest
 from pants.testing import MemoryEngine
 from pants.web._test_asking import Asker
+from pants.web._test_closing import ClosedByWith
 from pants.web._test_request import RequestOptions, TestRequest, make_request, merged, resolve
 from pants.web._test_response import TestResponse
 from pants.web._test_websocket import TestWebSocket, open_websocket
@@ -28,7 +27,7 @@ from pants.web._test_websocket import TestWebSocket, open_websocket
 __all__ = ["TestClient", "TestRequest", "TestResponse", "TestWebSocket"]
 
 
-class TestClient(Asker):
+class TestClient(ClosedByWith, Asker):
     """A client for tests of a web application.
 
     Each request is made on a connection of its own, and the call returns once all of the answer is there. Cookies are
@@ -97,18 +96,6 @@ class TestClient(Asker):
             timeout=timeout,
             server_options=server_options,
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if exception is None:
-            self.close()
-            return
-        with contextlib.suppress(Exception):  # there is one already
-            self.close()
 
     # --- Requests -----------------------------------------------------------------------------------------------
 

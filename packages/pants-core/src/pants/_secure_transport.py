@@ -47,8 +47,8 @@ class SecureTransport(Transport):
                 self._unwatch_socket()  # before it, for if the ssl module fails it may have closed the descriptor
                 self.socket = self._tls_settings.wrap(self.socket, self._tls_host)
         except (OSError, ValueError) as error:
-            if self.server is not None:
-                self.server._forget(fd, self)
+            if self._acceptor is not None:
+                self._acceptor._forget(fd, self)
             self._fail_by(self.on_ssl_error, error)
             return
         self._handshaking = True

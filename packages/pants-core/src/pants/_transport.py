@@ -56,6 +56,7 @@ class Transport(StreamHooks):
     """The mechanics of a stream in clear; `pants._secure_transport.SecureTransport` adds TLS."""
 
     __slots__ = (
+        "_acceptor",
         "_last_traffic",
         "_send_blocked",
         "_cancel_stage_deadline",
@@ -115,7 +116,8 @@ class Transport(StreamHooks):
 
     def __init__(self, engine: Engine | None, server: Server | None) -> None:
         super().__init__(engine)
-        self.server = server
+        # The same twice: a client may give `server` another meaning, and the mechanics must not stumble over that.
+        self.server = self._acceptor = server
         self.connected = self.secure = False
         self.receive_size = RECV_SIZE
         self.close_error = None
@@ -677,8 +679,8 @@ class Transport(StreamHooks):
             self._keep_addresses()
             self._unwatch_socket()
             self.socket = None
-            if self.server is not None:
-                self.server._forget(sock.fileno(), self)
+            if self._acceptor is not None:
+                self._acceptor._forget(sock.fileno(), self)
             self._release_socket(sock)
         self._call_on_close()
 

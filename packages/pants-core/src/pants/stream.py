@@ -116,7 +116,7 @@ class Stream(SecureTransport):
         if sock.type != SOCK_STREAM:
             raise ValueError(f"a Stream needs a stream socket (SOCK_STREAM), not {sock!r}")
         sock.setblocking(False)
-        connected = self.server is not None  # even if the client has gone by now: then reading will tell
+        connected = self._acceptor is not None  # even if the client has gone by now: then reading will tell
         if not connected:
             with contextlib.suppress(OSError):
                 self._remote_value = sock.getpeername()
@@ -200,6 +200,19 @@ class Stream(SecureTransport):
         if not self._closing_stage:
             self._call_hook(self.on_connect_error, error)
 
+    def _renew(self) -> None:
+        """Make a closed channel as new, that it may connect again: for protocols whose user keeps one object.
+
+        What the user has put into the channel stays, `Setting`s included; delimiter, buffer size, time-outs and TLS are
+        to be set again.
+
+        Raises:
+            RuntimeError: The channel is not closed, or its engine is.
+        """
+        if not self._has_closed:
+            raise RuntimeError(f"{self!r} cannot be made as new before on_close()")
+        Stream.__init__(self, engine=self.engine)
+
     def startSSL(self, ssl_options: _tls.SSLOptions = {}) -> Self:  # noqa: B006 - the manual's default
         """Enable TLS, and make the handshake at the next opportunity (manual: "Stream.startSSL").
 
@@ -236,7 +249,7 @@ class Stream(SecureTransport):
             raise RuntimeError(f"startSSL() on {self!r}; a closed channel is not used again")
         if self._tls_settings is not None:
             raise RuntimeError(f"TLS is enabled already on {self!r}")
-        settings = _tls.settings(ssl_options, server_side=self.server is not None)
+        settings = _tls.settings(ssl_options, server_side=self._acceptor is not None)
         begun = self.connected or self._connector is not None
         if begun:
             settings.check_name(self._tls_host)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import select
+import signal
 import socket
 import threading
 import time
@@ -293,6 +295,259 @@ def test_an_engine_in_an_engine(engine: Engine) -> None:
             assert time.monotonic() < end
     engine.unwatch(fd)
     inner.close()
+
+
+# --- A host ----------------------------------------------------------------------------------------------------------
+
+
+class Recorder(SelectLoop):
+    """A host that writes down what it is told."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.told: list[str] = []
+
+    def turn_begins(self) -> None:
+        self.told.append("begins")
+
+    def turn_ends(self) -> None:
+        self.told.append("ends")
+
+    def failed(self, error: Exception) -> None:
+        self.told.append(str(error))
+
+    def stop(self) -> None:
+        self.told.append("stop")
+
+    def release(self) -> None:
+        self.told.append("release")
+
+
+@pytest.fixture
+def host(engine: Engine) -> Recorder:
+    host = Recorder(engine)
+    engine.embed(host)
+    return host
+
+
+def test_a_host_is_told_of_turns_whoever_makes_them(engine: Engine, host: Recorder) -> None:
+    def wait() -> None:
+        host.told.append("hook")
+        engine.poll(0)
+
+    engine.callback(wait)
+    engine.poll(0)
+    assert host.told == ["begins", "hook", "ends"]
+
+
+def test_stop_is_for_the_host(engine: Engine, host: Recorder) -> None:
+    engine.stop()
+    assert host.told == ["stop"]
+    engine.embed(None)
+    engine.stop()
+    assert host.told == ["stop", "release"]
+
+
+def test_a_host_rules_out_start(engine: Engine, host: Recorder) -> None:
+    with pytest.raises(RuntimeError, match="another loop"):
+        engine.start()
+    engine.embed(None)
+    engine.callback(engine.stop)
+    engine.start()
+
+
+def test_a_running_engine_is_not_embedded(engine: Engine) -> None:
+    def attempt() -> None:
+        with pytest.raises(RuntimeError, match="running"):
+            engine.embed(Recorder(engine))
+        engine.stop()
+
+    engine.callback(attempt)
+    engine.start()
+    engine.run_inside(attempt)
+    engine.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        engine.embed(Recorder(engine))
+
+
+def test_a_host_s_engine_is_its_thread_s(engine: Engine, host: Recorder) -> None:
+    """Also in between two turns, when another thread could have it otherwise."""
+    refused: list[str] = []
+    called: list[int] = []
+
+    def attempt() -> None:
+        for action in (lambda: engine.poll(0), lambda: engine.embed(None)):
+            try:
+                action()
+            except RuntimeError as error:
+                refused.append(str(error))
+        assert not engine.run_inside(lambda: called.append(0))
+        engine.call_from_thread(called.append, 1)
+
+    assert engine.thread == threading.get_ident()
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    assert len(refused) == 2
+    host.run_until(lambda: called)
+    assert called == [1]
+    assert engine.thread == threading.get_ident()
+    assert engine.run_inside(lambda: called.append(2))
+    engine.embed(None)
+    assert engine.thread is None
+
+
+def test_another_host_takes_the_place_of_the_former(engine: Engine, host: Recorder) -> None:
+    other = Recorder(engine)
+    engine.embed(other)
+    engine.poll(0)
+    assert host.told == ["release"]
+    assert other.told == ["begins", "ends"]
+
+
+def test_hosts_change_in_a_hook(engine: Engine, host: Recorder) -> None:
+    other = Recorder(engine)
+    engine.callback(engine.embed, other)
+    engine.poll(0)
+    assert host.told == ["begins", "release"]
+    assert other.told == ["begins", "ends"]
+    threads: list[int | None] = []
+    engine.callback(engine.embed, None)
+    engine.callback(lambda: threads.append(engine.thread))
+    engine.poll(0)
+    assert other.told == ["begins", "ends", "begins", "release"]
+    assert threads == [threading.get_ident()]
+    assert engine.thread is None
+
+
+def test_closing_releases_the_host_before_the_descriptor_goes(engine: Engine) -> None:
+    fd = engine.fileno()
+
+    class Careful(Recorder):
+        def release(self) -> None:
+            super().release()
+            self.told.append(str(engine.fileno() == fd))
+
+    host = Careful(engine)
+    engine.embed(host)
+    engine.close()
+    assert host.told == ["release", "True"]
+
+
+def test_a_failing_handler_does_not_end_a_host_s_turn(engine: Engine, host: Recorder) -> None:
+    """Or what comes after it among the events would never have its turn."""
+
+    def fail(_events: int) -> None:
+        raise ValueError("spam")
+
+    reader, writer = os.pipe()
+    os.write(writer, b"x")
+    engine.watch(reader, READ, fail)
+    with connected_pair(Echo, Collector, engine=engine) as (_, client):
+        client.write(b"spam")
+        host.run_until(lambda: client.received == b"spam")
+    assert "spam" in host.told
+    engine.unwatch(reader)
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_host_asks_for_loops(engine: Engine) -> None:
+    assert not engine.has_loops
+    cancel = engine.loop(int)
+    assert engine.has_loops
+    cancel()
+    engine.poll(0)
+    assert not engine.has_loops
+
+
+def wakeup_fd() -> int:
+    fd = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(fd)
+    return fd
+
+
+def test_ctrl_c_reaches_a_host_through_poll(engine: Engine) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    host = Recorder(engine)
+    engine.embed(host)
+    done: list[int] = []
+    quiet(engine)
+    engine.callback(signal.raise_signal, signal.SIGINT)
+    engine.callback(done.append, 1)
+    with pytest.raises(KeyboardInterrupt):
+        engine.poll(0)
+    assert not done
+    assert host.told[-1] == "ends"
+    quiet(engine)
+    assert done
+    signal.raise_signal(signal.SIGINT)  # while the host waits
+    assert readable(engine, LONG)
+    with pytest.raises(KeyboardInterrupt):
+        engine.poll(0)
+    engine.embed(None)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert wakeup_fd() == -1
+
+
+def test_ctrl_c_that_no_turn_follows(engine: Engine, host: Recorder) -> None:
+    quiet(engine)
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        engine.embed(None)
+    assert host.told[-1] == "release"
+    done: list[int] = []
+    engine.callback(done.append, 1)
+    engine.poll(0)
+    assert done
+
+
+def test_signals_wake_a_host(engine: Engine, host: Recorder) -> None:
+    done: list[int] = []
+    cancel = engine.add_signal_handler(signal.SIGUSR1, done.append, 1)
+    quiet(engine)
+    signal.raise_signal(signal.SIGUSR1)
+    host.run_until(lambda: done)
+    cancel()
+
+
+def test_a_wake_up_descriptor_of_the_program_s_stays(engine: Engine) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    host = Recorder(engine)
+    try:
+        signal.set_wakeup_fd(writer)
+        engine.embed(host)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        engine.embed(None)
+        assert wakeup_fd() == writer
+        signal.set_wakeup_fd(-1)
+        engine.embed(host)
+        signal.set_wakeup_fd(writer)  # in place of the engine's
+        engine.embed(None)
+        assert wakeup_fd() == writer
+    finally:
+        signal.set_wakeup_fd(-1)
+        os.close(reader)
+        os.close(writer)
+
+
+def test_a_host_in_another_thread_leaves_signals_alone(engine: Engine) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    done: list[int] = []
+
+    def run() -> None:
+        host = Recorder(engine)
+        engine.embed(host)
+        engine.callback(done.append, 1)
+        host.run_until(lambda: done)
+        engine.embed(None)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 # --- asyncio ---------------------------------------------------------------------------------------------------------

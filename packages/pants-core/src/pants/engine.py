@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pants._channel import Channel
     from pants._linger import Linger
 
-__all__ = ["ERROR", "HANGUP", "READ", "WRITE", "Engine", "Epoll", "Kqueue", "Poller", "Select"]
+__all__ = ["ERROR", "HANGUP", "READ", "WRITE", "Engine", "Epoll", "Host", "Kqueue", "Poller", "Select"]
 
 # Seconds. What goes beyond is more than the kernel's call can take; a turn a day for nothing costs nothing.
 LONGEST_WAIT = 86400.0
@@ -57,6 +57,33 @@ class Closable(Protocol):
 
     def _abort(self) -> None:
         """Close at once."""
+
+
+class Host(Protocol):
+    """Another loop that runs an engine inside it, a toolkit's for example (see `Engine.embed`).
+
+    It calls ``poll(0)`` when `Engine.fileno` turns readable and when `Engine.time_to_timer` has passed. Its methods
+    are called in the thread that called `Engine.embed`.
+    """
+
+    def turn_begins(self) -> None:
+        """A turn begins, in which a hook may run the host's loop anew (a dialog).
+
+        What is scheduled in that hook does not make the descriptor readable, and what the hook's own channel receives
+        keeps it readable. So until `turn_ends`, ``poll(0)`` is to be called every so often instead.
+        """
+
+    def turn_ends(self) -> None:
+        """The turn is over, whoever called `Engine.poll`: a timer may be due at another time than before."""
+
+    def failed(self, error: Exception) -> None:
+        """A handler given to `Engine.watch` raised this. The turn goes on; the next may well fail in the same way."""
+
+    def stop(self) -> None:
+        """`Engine.stop` was called: leave the loop."""
+
+    def release(self) -> None:
+        """The engine is closing, or was taken back by `Engine.embed`: call it no more, and forget its descriptor."""
 
 
 class Engine:
@@ -114,8 +141,11 @@ class Engine:
         self.unused: WeakSet[Closable] = WeakSet()
         # The time of this turn, on the engine's clock, in seconds: for what need not be more exact than a turn.
         self.time = self.clock()
-        #: The identifier (`threading.get_ident`) of the thread in which `start` or `poll` is running, or None.
+        #: The identifier (`threading.get_ident`) of the thread in which `start`, `poll` or a host is running, or None.
         self.thread: int | None = None
+        self._host: Host | None = None
+        self._host_thread: int | None = None
+        self._host_resources = contextlib.ExitStack()
         self._lock_of_turns = threading.Lock()  # held by the thread that runs the engine
         self._turning = False
         self._started = False
@@ -158,9 +188,11 @@ class Engine:
                 `loop`; None for no limit. Events and timers end a wait whatever it is.
 
         Raises:
-            RuntimeError: The engine is running already, or closed.
+            RuntimeError: The engine is running already, inside another loop for example (see `embed`), or closed.
         """
         self._check_open()
+        if self._host is not None:
+            raise RuntimeError("The engine runs inside another loop, which is to be run in its place (a Qt app.exec())")
         poll_timeout = _checked_timeout(poll_timeout)
         thread = threading.get_ident()
         if self._started or self.thread == thread or (self.thread is None and self._turning):
@@ -198,7 +230,7 @@ class Engine:
         if self.thread == thread:
             function()
             return True
-        if not self._lock_of_turns.acquire(blocking=False):
+        if self._host is not None or not self._lock_of_turns.acquire(blocking=False):
             return False
         self.thread = thread
         try:
@@ -209,8 +241,8 @@ class Engine:
         return True
 
     def _run(self, poll_timeout: float) -> None:
-        self._stopped = self._interrupted = False
-        self._presses = 0
+        self._stopped = False
+        self._forget_interrupt()
         try:
             with self._listening_to_signals():
                 self._turning = True
@@ -221,12 +253,17 @@ class Engine:
         finally:
             self._started = self._stopped = self._turning = False
             self.current = self._handler = None
-            self._interrupted = self._timers.halted = False
+            self._forget_interrupt()
 
     def stop(self) -> None:
-        """Make `start` return when the turn under way is over; without a running `start`, do nothing."""
+        """Make `start` return when the turn under way is over; without a running `start`, do nothing.
+
+        Inside another loop (see `embed`), that loop is asked to end.
+        """
         if self._started:
             self._stopped = True
+        elif self._host is not None:
+            self._host.stop()
 
     def poll(self, poll_timeout: float | None) -> None:
         """Make one turn: wait for events, pass them on, run the timers that are due (manual: "Engine.poll").
@@ -238,26 +275,48 @@ class Engine:
             poll_timeout: The longest time to wait for an event, in seconds; 0 does not wait, None has no limit.
 
         Raises:
-            RuntimeError: The engine is closed, or started in another thread.
+            RuntimeError: The engine is closed, or runs in another thread.
             TypeError, ValueError: ``poll_timeout`` is not a number of seconds, 0 or more.
-            KeyboardInterrupt: Ctrl-C was pressed while a hook was waiting like this.
+            KeyboardInterrupt: Ctrl-C was pressed while a hook was waiting like this, or a host ran the engine.
         """
         poll_timeout = _checked_timeout(poll_timeout)
         self._check_open()
-        thread = threading.get_ident()
+        thread, host = threading.get_ident(), self._host
+        if host is not None and thread != self._host_thread:
+            raise RuntimeError("The engine runs inside a loop of another thread, which call_from_thread() reaches")
         is_inside = self._turning or self.current is not None or self._handler is not None
-        if self.thread == thread or (self.thread is None and is_inside):
+        if host is None and self.thread is not None:  # with a host, it is known between two turns as well
+            is_inside = self.thread == thread
+        if is_inside:
             self._poll_nested(poll_timeout)
-            return
+        elif host is not None:
+            self._poll_for_host(host, poll_timeout)
+        else:
+            self._poll_alone(poll_timeout)
+
+    def _poll_alone(self, poll_timeout: float) -> None:
         self._claim()
         try:
             self._turning = True
-            self.thread = thread
+            self.thread = threading.get_ident()
             self._turn(poll_timeout)
         finally:
             self._turning = False
-            self.thread = self.current = self._handler = None
+            self.thread = self._host_thread
+            self.current = self._handler = None
             self._lock_of_turns.release()
+
+    def _poll_for_host(self, host: Host, poll_timeout: float) -> None:
+        """Poll inside another loop, be it that which asks for it or some part of the program."""
+        host.turn_begins()
+        try:
+            self._poll_alone(poll_timeout)
+            if self._interrupted:
+                raise KeyboardInterrupt
+        finally:
+            self._forget_interrupt()
+            if self._host is not None:  # a hook may have taken the engine back
+                self._host.turn_ends()
 
     def _turn(self, poll_timeout: float) -> None:
         # What is run before the wait may be what a hook is waiting for by polling, so then this turn does not wait.
@@ -270,9 +329,7 @@ class Engine:
         if self._stopped or self._interrupted:
             wait = 0.0
         elif self._heap and wait:
-            delay = self._timers.next_in()
-            if delay is not None and delay < wait:
-                wait = delay
+            wait = self._shortened(wait)
         batch = self._batch = self._wait(wait)
         self.time = self.clock()
         if self._interrupted:
@@ -282,7 +339,10 @@ class Engine:
             handler = handlers.get(fd)
             if handler is not None:
                 self._handler = handler
-                handler(events)
+                try:
+                    handler(events)
+                except Exception as error:  # noqa: BLE001 - most of them are raised again
+                    self._handler_failed(error)
         self._handler = None
         if self._heap and self._heap[0][0] <= self.time:
             self._timers.run_due(self.time)
@@ -290,6 +350,16 @@ class Engine:
             self._resume_postponed()
         if self._attention:
             self._attend_all()
+
+    def _shortened(self, wait: float) -> float:
+        delay = self._timers.next_in()
+        return wait if delay is None or delay > wait else delay
+
+    def _handler_failed(self, error: Exception) -> None:
+        # Left early, a turn in another loop would leave out what follows it each time.
+        if self._host is None:
+            raise error
+        self._host.failed(error)
 
     def _run_before_wait(self, wait: float) -> float:
         if self._thread_calls:
@@ -475,13 +545,60 @@ class Engine:
 
         That loop calls ``poll(0)`` when it turns readable, and when `time_to_timer` has passed. Whatever is scheduled
         or written outside `poll` makes it readable too. None where the poller has no such descriptor (select): then
-        ``poll(0)`` is to be called by a timer.
+        ``poll(0)`` is to be called by a timer. `embed` tells the engine of the loop, for what else concerns both.
         """
         return self._poller.fileno()
 
     def time_to_timer(self) -> float | None:
-        """Seconds until a timer is due, 0.0 if one is due now, None if none is scheduled; loops do not count."""
+        """Seconds until a timer is due, 0.0 if one is due now, None if none is scheduled.
+
+        Loops do not count: with any (see `has_loops`), the turns are as far apart as the loop that calls `poll` wants.
+        """
         return 0.0 if self._attention or self._postponed else self._timers.next_in()
+
+    @property
+    def has_loops(self) -> bool:
+        """Whether there are functions to run on every turn (see `loop`)."""
+        return bool(self._loops)
+
+    def embed(self, host: Host | None) -> None:
+        """Be run by another loop from now on, in the present thread; or, with None, by itself again.
+
+        `start` and other threads are refused then, and `stop` ends the other loop. In the main thread, Ctrl-C and other
+        signals make `fileno` readable, and Ctrl-C raises KeyboardInterrupt from ``poll(0)`` rather than anywhere in the
+        program; unless the program has a `signal.set_wakeup_fd` of its own, or a handler of its own for SIGINT.
+
+        Args:
+            host: The loop. It takes the place of a former one, which is told by `Host.release`.
+
+        Raises:
+            RuntimeError: The engine is closed, was started, or runs in another thread.
+            KeyboardInterrupt: Ctrl-C was pressed after the last turn of the host that is taken away.
+        """
+        self._check_open()
+        thread = threading.get_ident()
+        in_run_inside = self._lock_of_turns.locked() and not self._turning
+        if self._started or in_run_inside or self.thread not in (None, thread):
+            raise RuntimeError("The engine is running already; embed it before that")
+        former, self._host = self._host, None
+        if former is not None:
+            self._host_resources.close()
+            former.release()
+        self._host, self._host_thread = host, None if host is None else thread
+        if not self._turning:
+            self.thread = self._host_thread
+        if host is None:
+            if self._interrupted and not self._turning:
+                self._forget_interrupt()
+                raise KeyboardInterrupt
+            return
+        if threading.current_thread() is threading.main_thread():
+            wakeup_fd = signal.set_wakeup_fd(-1)
+            signal.set_wakeup_fd(wakeup_fd)
+            if wakeup_fd == -1:
+                self._host_resources.enter_context(self._listening_to_signals())
+        if self._turning:
+            host.turn_begins()
 
     def _wake(self) -> None:
         """Make the poller return, now or the next time."""
@@ -519,7 +636,13 @@ class Engine:
         finally:
             if ours and signal.getsignal(signal.SIGINT) == self._on_interrupt:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.set_wakeup_fd(previous)
+            replaced = signal.set_wakeup_fd(previous)
+            if replaced != self._wake_writer:  # the program has set one meanwhile
+                signal.set_wakeup_fd(replaced)
+
+    def _forget_interrupt(self) -> None:
+        self._interrupted = self._timers.halted = False
+        self._presses = 0
 
     def _on_interrupt(self, _signum: int, frame: FrameType | None) -> None:
         self._presses += 1
@@ -537,7 +660,8 @@ class Engine:
         """Call ``handler(events)`` from the loop whenever the descriptor ``fd`` is ready.
 
         Channels do this for themselves; it is here for descriptors that are none of Pants'. What a handler raises
-        leaves `poll` and `start`. A handler must stand being called when there is nothing to do.
+        leaves `poll` and `start`; inside another loop, it goes to `Host.failed`. A handler must stand being called when
+        there is nothing to do.
 
         Args:
             fd: The descriptor. It must be taken out with `unwatch` before it is closed.
@@ -588,11 +712,14 @@ class Engine:
 
         Raises:
             RuntimeError: The engine is running.
+            KeyboardInterrupt: As from `embed`, of which this is a case; the engine is still open then.
         """
         if self._closed:
             return
         if self._turning:
             raise RuntimeError("A running engine cannot be closed; call stop() and close it once start() has returned")
+        if self._host is not None:
+            self.embed(None)
         self._turning = True
         try:
             for _ in range(CLOSING_ROUNDS):  # a hook may make new channels, but not for ever

@@ -14,9 +14,12 @@ PIP   := $(VENV)/bin/python -m pip -qq --disable-pip-version-check
 HATCH := HATCH_PYTHON=self HATCH_DATA_DIR=$(CURDIR)/$(VENV)/hatch/data HATCH_CACHE_DIR=$(CURDIR)/$(VENV)/hatch/cache \
     $(VENV)/bin/python -m hatch
 
-# Sorted by how soon they fail; the packages from the lowest layer up.
+# Sorted by how soon they fail; the packages from the lowest layer up. There is work for two processors: some suites wait
+# for other programs much of the time, and run beside the others.
 CHECKS := lint types
-SUITES := core http web irc telnet qt packaging
+LONGEST := core http
+BESIDE := packaging irc telnet qt web
+SUITES := $(LONGEST) $(BESIDE)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -39,13 +42,13 @@ dev: $(VENV)/.packages $(VENV)/.tools
 
 test: $(CHECKS) suites
 
-# The tests of the packaging, which wait for pip most of the time, run beside the first of the others; what they print is
-# shown at the end.
+# Environments are made one at a time. What the suites beside the others print is shown at the end.
 suites: $(VENV)/.tools
-	@$(HATCH) env create packaging >$(VENV)/packaging.log 2>&1 || { cat $(VENV)/packaging.log; exit 1; }; \
-	$(MAKE) --no-print-directory test-packaging >$(VENV)/packaging.log 2>&1 </dev/null & packaging=$$!; \
-	$(MAKE) --no-print-directory --keep-going $(filter-out test-packaging,$(SUITES:%=test-%)); status=$$?; \
-	wait $$packaging || status=1; cat $(VENV)/packaging.log; exit $$status
+	@(for suite in $(BESIDE); do $(HATCH) env create $$suite || exit; done) >$(VENV)/beside.log 2>&1 || \
+	    { cat $(VENV)/beside.log; exit 1; }; \
+	$(MAKE) --no-print-directory --keep-going $(BESIDE:%=test-%) >$(VENV)/beside.log 2>&1 </dev/null & beside=$$!; \
+	$(MAKE) --no-print-directory --keep-going $(LONGEST:%=test-%); status=$$?; \
+	wait $$beside || status=1; cat $(VENV)/beside.log; exit $$status
 
 $(CHECKS): $(VENV)/.tools
 	@echo '==> $@'

@@ -22,11 +22,15 @@ ALONE = {
     "many_websockets": ["many_websockets.py"],
     "client_upload": ["client_bodies.py", "upload"],
     "routes": ["routes.py"],
+    "irc": ["irc.py"],
+    "telnet": ["telnet.py"],
+    "qt": ["qt.py"],
 }
 # These compare whole servers, or clients of another server.
 SERVERS = (
     *("echo", "http", "pipelined", "files", "ws", "client", "client_download"),
     *("web", "web_files", "wsgi", "workers"),
+    "telnet_echo",
 )
 NAMES = (*ALONE, *SERVERS)
 # The files that are sent: their names, and sizes in bytes.
@@ -56,6 +60,10 @@ class Comparison:
         for size in ("1024", "65536"):
             print(f"{size} bytes, 10 connections", flush=True)
             self.measure("echo", "--size", size, "--conns", "10", "--rounds", "5", *servers)
+
+    def telnet_echo(self) -> None:
+        servers = [f"{kind}={sys.executable} {HERE}/telnet_server.py {{port}} {kind}" for kind in ("stream", "telnet")]
+        self.measure("echo", "--size", "1024", "--conns", "10", "--rounds", "5", *servers)
 
     def http(self) -> None:
         bjoern = f"bjoern={self.peers_python} {self.peers}/http_bjoern.py {{port}}"

@@ -337,11 +337,25 @@ def test_methods_in_hooks(engine: MemoryEngine, hook: str, action: str) -> None:
     assert script.client.calls
 
 
-@pytest.mark.parametrize("hook", sorted({*ALL_HOOKS} - {"irc_close"}))
+@pytest.mark.parametrize("hook", sorted({*ALL_HOOKS} - {"irc_close", "irc_login_failed"}))
 def test_failing_hooks(engine: MemoryEngine, expect_log: Any, hook: str) -> None:
-    """By default, the exception is logged, and the client closes, not to come back."""
+    """By default, the exception is logged, and costs the connection. A client that comes back does so after a while."""
     expect_log("ZeroDivisionError")
     script = Script(engine, overriding(hook, lambda _: 1 // 0), reconnect=True)
+    script.client.server, script.client.port = "127.0.0.1", 1
+    script.client.reconnect_delay = script.client.reconnect_limit = 1000.0
+    play(script, BEFORE + AFTER)
+    assert script.peer.ended
+    assert [event[0] for event in script.client.events][-2:] == ["close", "reconnecting"]
+    script.client.close()
+    assert closes(script) == 1
+    assert script.client.calls == 1
+
+
+def test_failing_hook_for_a_refused_login(engine: MemoryEngine, expect_log: Any) -> None:
+    """A login that was refused is not tried again, whatever its hook does."""
+    expect_log("ZeroDivisionError")
+    script = Script(engine, overriding("irc_login_failed", lambda _: 1 // 0), reconnect=True)
     script.client.server, script.client.port = "127.0.0.1", 1
     play(script, BEFORE + AFTER)
     assert closes(script) == 1

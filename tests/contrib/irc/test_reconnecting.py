@@ -495,15 +495,50 @@ def test_not_after_a_refused_login(host: Host) -> None:
     assert client.take() == [("login_failed", "Password incorrect"), ("close",)]
 
 
-def test_not_after_a_failing_hook(host: Host, expect_log: Any) -> None:
+def test_after_a_failing_hook(host: Host, expect_log: Any) -> None:
+    """The connection is lost by it, as by anything else: a fault that shows once does not end a bot."""
     expect_log("ArithmeticError")
 
+    class Failing(Client):
+        failures = 0
+
+        def irc_connect(self) -> None:
+            self.failures += 1
+            if self.failures < 3:
+                raise ArithmeticError
+
+    client = connected(host, Failing(nick="me", reconnect=True))
+    run_until(lambda: client.failures == 3, DEADLINE)
+    assert client.connected
+    client.close()
+    run_until(lambda: client.closed, DEADLINE)
+
+
+def test_not_after_a_failing_hook_that_closes(host: Host) -> None:
     class Failing(Client):
         def irc_connect(self) -> None:
             raise ArithmeticError
 
+        def on_error(self, exception: Exception) -> None:
+            self.close()
+
     client = Failing(nick="me", reconnect=True).connect("127.0.0.1", host.port)
     run_until(lambda: client.closed, DEADLINE)
+    assert len(host.seats) == 1
+
+
+def test_not_after_a_failing_reconnecting_hook(host: Host, expect_log: Any) -> None:
+    """It would fail again at once, and that for ever."""
+    expect_log("ArithmeticError")
+
+    class Failing(Client):
+        def irc_reconnecting(self, delay: float) -> None:
+            raise ArithmeticError
+
+    client = connected(host, Failing(nick="me", reconnect=True))
+    host.seats[0].close()
+    run_until(lambda: client.closed, DEADLINE)
+    assert len(host.seats) == 1
 
 
 def test_failing_close_hook(host: Host, expect_log: Any) -> None:

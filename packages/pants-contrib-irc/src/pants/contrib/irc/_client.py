@@ -62,8 +62,8 @@ class IRCClient(ClientConnection):
         reconnect: Whether to connect again, by itself, when the connection is lost or cannot be made. Then it joins the
             channels again that it was in, and asks for the nick that was given, or set last. The delay before that is
             ``reconnect_delay`` seconds, 2, at first, and twice as long after each failure, up to ``reconnect_limit``,
-            300; up to a half is taken off at random. It is not done after `close`, `quit`, a refused login, or an
-            exception out of a hook, `irc_close` excepted.
+            300; up to a half is taken off at random. So it does after an exception out of a hook, other than
+            `irc_reconnecting`, which costs the connection; but not after `close`, `quit` or a refused login.
         **kwargs: As for `pants.Stream`; ``ssl_options`` for TLS.
 
     Raises:

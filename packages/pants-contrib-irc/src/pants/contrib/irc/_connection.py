@@ -62,6 +62,7 @@ class ClientConnection(ClientHooks):
         self._refused = False  # by the server: likewise
         self._losing = False  # the connection is being closed for what is nobody's decision
         self._established = False
+        self._failed = False  # the connection is being closed for what a hook has raised
         self._told_end = False  # irc_close() has been called since connect()
         self._failures = 0
         self._registered_at: float | None = None
@@ -243,6 +244,15 @@ class ClientConnection(ClientHooks):
     def _fail_by(self, hook: Callable[[Exception], object], error: Exception) -> None:
         self._lose(super()._fail_by, hook, error)
 
+    def _close_failed(self, exception: Exception) -> None:
+        # A program that runs for months shall survive a fault that shows once. Where there is no connection it would
+        # show at once again, and that for ever.
+        if self._established:
+            self._failed = True
+            self._lose(super()._close_failed, exception)
+        else:
+            super()._close_failed(exception)
+
     def on_connect_error(self, exception: Exception) -> None:
         """Log it and close; the client may connect again by itself after that."""
         self._lose(super().on_connect_error, exception)
@@ -258,7 +268,8 @@ class ClientConnection(ClientHooks):
     def on_close(self) -> None:
         """Log it if the server has not accepted the client, call `irc_close`, and connect again if that is wanted."""
         established, self._established = self._established, False
-        if established and self._registered_at is None and not (self._finished or self._refused):
+        failed, self._failed = self._failed, False
+        if established and self._registered_at is None and not (self._finished or self._refused or failed):
             # The server is full, say, or speaks TLS there. Whoever runs the client would wonder.
             reason, said = self.close_error or "closed by it", self.received or "nothing"
             log.warning("%r was not accepted by the IRC server (%s), which said last: %s", self, reason, said)

@@ -960,8 +960,10 @@ class TestClosing:
         with silent_listener() as address:
             client = Recorder().connect(address)
             run_turns()
+            assert "connecting" in repr(client)
             client.close()
             client.close()
+            assert "closing" in repr(client)
             run_until(lambda: client.closed)
             run_turns()
         assert client.hooks == ["on_close"]

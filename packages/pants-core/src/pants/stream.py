@@ -102,7 +102,7 @@ class Stream(SecureTransport):
     def _describe_state(self) -> str:
         if self._has_closed:
             return "closed"
-        if self._connector is not None:
+        if self._connector is not None and not self._closing_stage:
             return "connecting"
         state = "closing" if self._closing_stage else "connected" if self.connected else "not connected"
         return state if self.socket is None else f"{state}, {self.local_address} to {self.remote_address}"

@@ -42,6 +42,14 @@ def test_registration(engine: MemoryEngine) -> None:
     assert script.client.take() == [("connect",)]
 
 
+def test_capabilities_are_more_than_a_name() -> None:
+    class Wrong(Noting):
+        capabilities = "server-time"
+
+    with pytest.raises(TypeError, match="set of names"):
+        Wrong(nick="me")
+
+
 def test_without_capabilities(engine: MemoryEngine) -> None:
     class Plain(Noting):
         capabilities = frozenset()

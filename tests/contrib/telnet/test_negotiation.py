@@ -344,9 +344,31 @@ def test_answering_on_a_closed_channel() -> None:
         ({"charsets": None}, TypeError),
     ],
 )
-def test_mistakes_in_a_class(values: dict[str, Any], error: type[Exception]) -> None:
+def test_mistakes(values: dict[str, Any], error: type[Exception]) -> None:
+    """In a class, and of one connection: raised at once."""
+    ((name, value),) = values.items()
     with pytest.raises(error):
         type("Wrong", (TelnetConnection,), values)
+    connection = TelnetConnection()
+    before = getattr(connection, name)
+    with pytest.raises(error):
+        setattr(connection, name, value)
+    assert getattr(connection, name) == before
+
+
+def test_options_of_one_connection() -> None:
+    class Plain(Recorder):
+        local_options = frozenset({TTYPE})
+
+    class Subclass(Plain):
+        pass
+
+    with connected(Subclass) as (connection, peer):
+        connection.local_options = frozenset({ECHO})
+        assert asked(connection, peer, IAC + DO + ECHO, 3) == IAC + WILL + ECHO
+        del connection.local_options
+        assert connection.local_options == {TTYPE}
+        assert TelnetConnection().local_options == frozenset()
 
 
 def test_options_that_a_class_computes() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 
 class Setting:
-    """A number, 0 or more, or None.
+    """A number, 0 or more, or None; a subclass may be for something else, by another `check`.
 
     Args:
         default: What it is as long as it is not set.
@@ -18,7 +19,7 @@ class Setting:
         ValueError: It is set to a number below 0, or not a number (NaN).
     """
 
-    def __init__(self, default: float | None, doc: str, above_zero: bool = False) -> None:
+    def __init__(self, default: Any, doc: str, above_zero: bool = False) -> None:
         self.default = default
         self.above_zero = above_zero
         self.__doc__ = doc
@@ -26,13 +27,17 @@ class Setting:
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
-        check_setting(name, self.default, self.above_zero)
+        self.check(self.default)
+
+    def check(self, value: Any) -> None:
+        """Raise unless ``value`` may be the setting's."""
+        check_setting(self.name, value, self.above_zero)
 
     def __get__(self, instance: Any, owner: type) -> Any:
         return self.default if instance is None else instance.__dict__.get(self.name, self.default)
 
-    def __set__(self, instance: Any, value: float | None) -> None:
-        check_setting(self.name, value, self.above_zero)
+    def __set__(self, instance: Any, value: Any) -> None:
+        self.check(value)
         instance.__dict__[self.name] = value
 
     def __delete__(self, instance: Any) -> None:
@@ -66,7 +71,8 @@ def settle_class_values(cls: type) -> None:
             continue
         inherited = next((base.__dict__[name] for base in cls.__mro__[1:] if name in base.__dict__), None)
         if isinstance(inherited, Setting):
-            setting = Setting(value, inherited.__doc__ or "", inherited.above_zero)
+            setting = copy.copy(inherited)
+            setting.default = value
             setting.__set_name__(cls, name)
             setattr(cls, name, setting)
         elif isinstance(inherited, property):

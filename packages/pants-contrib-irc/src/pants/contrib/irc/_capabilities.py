@@ -32,6 +32,9 @@ class Negotiation:
         wanted: The capabilities to be asked for where they are offered.
         login: A name and a password, to log in with; or None.
 
+    Raises:
+        TypeError: ``wanted`` is a single str.
+
     Attributes:
         available: What the server offers: each capability with its value, an empty string where it has none.
         enabled: The capabilities that are on.
@@ -40,6 +43,8 @@ class Negotiation:
     """
 
     def __init__(self, wanted: Iterable[str], login: tuple[str, str] | None = None) -> None:
+        if isinstance(wanted, str):
+            raise TypeError(f"capabilities are a set of names, such as {{{wanted!r}}}, not {wanted!r}")
         self.available: dict[str, str] = {}
         self.enabled: set[str] = set()
         self.failure: str | None = None

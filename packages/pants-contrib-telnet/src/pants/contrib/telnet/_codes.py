@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Final
 
 # --- Commands -------------------------------------------------------------------------------------------------------
@@ -138,3 +139,20 @@ def check_code(code: bytes, what: str) -> None:
         raise TypeError(f"{what} is one byte, such as b'\\x01', not {code!r}")
     if len(code) != 1:
         raise ValueError(f"{what} is one byte, not {code[:20]!r}")
+
+
+def check_options(options: Set[bytes], what: str) -> None:
+    """Raise unless a value is a set of options.
+
+    Args:
+        options: The value.
+        what: What it is to be, for the message.
+
+    Raises:
+        TypeError: It is no set, or what is in it is not bytes.
+        ValueError: Something in it is not one byte.
+    """
+    if not isinstance(options, Set):
+        raise TypeError(f"{what} is a set of options, such as frozenset({{ECHO}}), not {options!r}")
+    for option in options:
+        check_code(option, f"an option in {what}")

@@ -6,10 +6,11 @@ what has come of them is told to hooks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
-from typing import Any, Final
+from collections.abc import Callable, Sequence, Set
+from typing import TYPE_CHECKING, Any, Final
 
-from pants.contrib.telnet._codes import BINARY, CHARSET, DO, DONT, NAWS, TTYPE, check_code
+from pants._settings import Setting
+from pants.contrib.telnet._codes import BINARY, CHARSET, DO, DONT, NAWS, TTYPE, check_code, check_options
 from pants.contrib.telnet._machine import sequence, subnegotiation
 from pants.contrib.telnet._negotiator import Negotiator
 from pants.contrib.telnet._options import (
@@ -34,6 +35,24 @@ from pants.errors import BufferOverflow
 # The answers to what a peer negotiates that may be in the send queue, in bytes, up to twice as many: one who asks
 # without end and reads nothing gets no more. A whole negotiation of some twenty options has a few hundred.
 ANSWERS_LIMIT: Final = 65536
+
+
+class Checked(Setting):
+    """A setting that is no number.
+
+    Args:
+        default: What it is as long as it is not set.
+        doc: What it is for.
+        check_value: Called with a value, and the setting's name; raises unless the value will do.
+    """
+
+    def __init__(self, default: Any, doc: str, check_value: Callable[[Any, str], None]) -> None:
+        super().__init__(default, doc)
+        self._check_value = check_value
+
+    def check(self, value: Any) -> None:
+        """See `Setting.check`."""
+        self._check_value(value, self.name)
 
 
 class TelnetConnection(TelnetTransport):
@@ -102,27 +121,28 @@ class TelnetConnection(TelnetTransport):
         "_window_size",
     )
 
-    #: The options that this end agrees to perform when the peer asks (DO).
-    local_options: Set[bytes] = frozenset()
-    #: The options that the peer may perform when it offers to (WILL).
-    remote_options: Set[bytes] = frozenset()
-    #: The names of the terminals that this end can be, the best first: what TTYPE answers (RFC 1091).
-    terminal_types: Sequence[str] = ("UNKNOWN",)
-    #: The names of the character sets that this end accepts when the peer offers them by CHARSET (RFC 2066).
-    charsets: Sequence[str] = ()
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        for name in ("local_options", "remote_options"):
-            options = getattr(cls, name)
-            if isinstance(options, Set):
-                for option in options:
-                    check_code(option, f"an option in {name}")
-            elif not hasattr(options, "__get__"):  # else a property, the subclass's own affair
-                raise TypeError(f"{name} is a set of options, such as frozenset({{ECHO}}), not {options!r}")
-        for name in ("terminal_types", "charsets"):
-            if not hasattr(names := getattr(cls, name), "__get__"):
-                check_names(names, name)
+    if TYPE_CHECKING:
+        local_options: Set[bytes]
+        remote_options: Set[bytes]
+        terminal_types: Sequence[str]
+        charsets: Sequence[str]
+    else:
+        local_options = Checked(
+            frozenset(), "The options that this end agrees to perform when the peer asks (DO).", check_options
+        )
+        remote_options = Checked(
+            frozenset(), "The options that the peer may perform when it offers to (WILL).", check_options
+        )
+        terminal_types = Checked(
+            ("UNKNOWN",),
+            "The names of the terminals that this end can be, the best first: what TTYPE answers (RFC 1091).",
+            check_names,
+        )
+        charsets = Checked(
+            (),
+            "The names of the character sets that this end accepts when the peer offers them by CHARSET (RFC 2066).",
+            check_names,
+        )
 
     def __init__(self, **kwargs: Any) -> None:
         self._negotiator = Negotiator()

@@ -566,13 +566,16 @@ def at_stage(name: str, client: HTTPClient) -> Iterator[tuple[Stage, RogueServer
         stage.reached = reached
         kwargs: dict[str, Any] = dict(stage.hooks)
         if name == "queued":
-            other = client.get(f"{server.url}first", on_error=lambda *_: None)
-            for _ in range(client.max_connections - 1):
-                client.get(f"{server.url}first", on_error=lambda *_: None)
+            # Without a time-out: were theirs over first, that of the one that waits might not be soon enough.
+            others = [
+                client.get(f"{server.url}first", timeout=float("inf"), on_error=lambda *_: None)
+                for _ in range(client.max_connections)
+            ]
             stage.exchange = client.get(server.url, **kwargs)
             stage.port = 0
             yield stage, server
-            other.cancel()
+            for other in others:
+                other.cancel()
             return
         if name == "in the handshake":
             stage.exchange = client.get(server.url.replace("http:", "https:"), **kwargs)

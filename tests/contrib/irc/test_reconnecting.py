@@ -291,6 +291,7 @@ def test_quit_in_close(host: Host) -> None:
 
 
 def test_failing_reconnecting_hook(host: Host, expect_log: Any) -> None:
+    """The client does not come back: the hook would fail again at once, and that for ever."""
     expect_log("ArithmeticError")
 
     class Failing(Client):
@@ -523,20 +524,6 @@ def test_not_after_a_failing_hook_that_closes(host: Host) -> None:
             self.close()
 
     client = Failing(nick="me", reconnect=True).connect("127.0.0.1", host.port)
-    run_until(lambda: client.closed, DEADLINE)
-    assert len(host.seats) == 1
-
-
-def test_not_after_a_failing_reconnecting_hook(host: Host, expect_log: Any) -> None:
-    """It would fail again at once, and that for ever."""
-    expect_log("ArithmeticError")
-
-    class Failing(Client):
-        def irc_reconnecting(self, delay: float) -> None:
-            raise ArithmeticError
-
-    client = connected(host, Failing(nick="me", reconnect=True))
-    host.seats[0].close()
     run_until(lambda: client.closed, DEADLINE)
     assert len(host.seats) == 1
 

@@ -318,7 +318,7 @@ class Engine:
             if self._host is not None:  # a hook may have taken the engine back
                 self._host.turn_ends()
 
-    def _turn(self, poll_timeout: float) -> None:
+    def _turn(self, poll_timeout: float) -> None:  # noqa: C901 - the hot path: a part of it elsewhere is a call a turn
         # What is run before the wait may be what a hook is waiting for by polling, so then this turn does not wait.
         wait = poll_timeout
         if self._callbacks or self._loops or self._thread_calls or self._postponed:
@@ -329,7 +329,9 @@ class Engine:
         if self._stopped or self._interrupted:
             wait = 0.0
         elif self._heap and wait:
-            wait = self._shortened(wait)
+            delay = self._timers.next_in()
+            if delay is not None and delay < wait:
+                wait = delay
         batch = self._batch = self._wait(wait)
         self.time = self.clock()
         if self._interrupted:
@@ -350,10 +352,6 @@ class Engine:
             self._resume_postponed()
         if self._attention:
             self._attend_all()
-
-    def _shortened(self, wait: float) -> float:
-        delay = self._timers.next_in()
-        return wait if delay is None or delay > wait else delay
 
     def _handler_failed(self, error: Exception) -> None:
         # Left early, a turn in another loop would leave out what follows it each time.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pants.contrib.irc._message import FORBIDDEN
+
 
 def checked_text(what: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{what} is a str, not {value!r}")
-    if not value or any(character in value for character in "\0\r\n"):
+    if not value or FORBIDDEN.search(value) is not None:
         raise ValueError(f"{what} is not empty and has no NUL, CR or LF in it, as {value!r} has")
     return value
 
@@ -35,7 +37,7 @@ def checked_password(password: object) -> str | None:
         return None
     if not isinstance(password, str):
         raise TypeError("password is a str")
-    if not password or any(character in password for character in "\0\r\n"):
+    if not password or FORBIDDEN.search(password) is not None:
         raise ValueError("password is not empty, and has no NUL, CR or LF in it")
     return password
 

@@ -428,9 +428,7 @@ class BaseIRC(Stream):
 
     def _send_due(self) -> None:
         """Send what is due of what waits for flood control, and come back for the rest."""
-        if self._cancel_pacing is not None:  # what it waits for may have been changed
-            self._cancel_pacing()
-            self._cancel_pacing = None
+        self._stop_pacing()  # what it waits for may have been changed
         waiting = self._pacer.waiting
         while waiting and self.connected:
             now = self.engine.time
@@ -445,6 +443,9 @@ class BaseIRC(Stream):
 
     def _drop_waiting(self) -> None:
         self._pacer.waiting.clear()
+        self._stop_pacing()
+
+    def _stop_pacing(self) -> None:
         if self._cancel_pacing is not None:
             self._cancel_pacing()
             self._cancel_pacing = None

@@ -26,7 +26,7 @@ _USUAL: Final = frozenset(
 _COMMAND: Final = re.compile(r"[A-Za-z]+|[0-9]{3}")
 _TAG_KEY: Final = re.compile(r"\+?(?:[A-Za-z0-9.-]+/)?[A-Za-z0-9-]+")
 # What a line cannot hold, wherever it stands.
-_FORBIDDEN: Final = re.compile("[\0\r\n]")
+FORBIDDEN: Final = re.compile("[\0\r\n]")
 
 _ESCAPED: Final = {";": r"\:", " ": r"\s", "\\": r"\\", "\r": r"\r", "\n": r"\n"}
 _ESCAPES: Final = str.maketrans(_ESCAPED)
@@ -224,7 +224,7 @@ def _argument(arg: str | int) -> str:
 def _checked(what: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"an IRC {what} is a str, not {value!r}")
-    if _FORBIDDEN.search(value) is not None:
+    if FORBIDDEN.search(value) is not None:
         raise ValueError(f"an IRC {what} has no NUL, CR or LF in it, as {value!r} has")
     return value
 
